@@ -1,0 +1,1 @@
+//! Keeps signed Gentoo binary packages through package moves.
