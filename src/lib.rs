@@ -1,1 +1,4 @@
 //! Keeps signed Gentoo binary packages through package moves.
+
+pub mod atom;
+pub mod updates;

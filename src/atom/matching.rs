@@ -1,0 +1,136 @@
+//! Which packages an atom means.
+
+use std::cmp::Ordering;
+
+use super::cpv::{UNKNOWN_REPO, ends_in_version};
+use super::eapi::Eapi;
+use super::parse::{Atom, Operator};
+use super::use_deps::{UseDefault, UseDep, UseState};
+use super::version::{vercmp, without_revision};
+
+/// A built package, as far as atoms can ask about it.
+///
+/// Portage's `_pkg_str`, and the metadata that `dbapi._match_use` reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// `category/name` ([`super::Cpv::cp`]).
+    pub cp: &'a str,
+    /// The version with the revision as written ([`super::Cpv::version`]).
+    pub version: &'a str,
+    /// The slot ([`super::Slot::slot`]).
+    pub slot: &'a str,
+    /// The sub-slot ([`super::Slot::sub_slot`]).
+    pub sub_slot: &'a str,
+    /// The repository ([`super::repository_name`]); `None` where the package has none.
+    pub repo: Option<&'a str>,
+    /// `BUILD_ID` as a number; `None` where it is missing or none that Portage reads.
+    pub build_id: Option<u64>,
+    /// `EAPI`.
+    pub eapi: Eapi,
+    /// `IUSE`: flags with their `+` or `-`, with white space between them.
+    pub iuse: &'a str,
+    /// `USE`: the flags that were enabled, with white space between them.
+    pub use_flags: &'a str,
+}
+
+impl Atom {
+    /// Whether `portage.dep.match_from_list(self, [package])` keeps the package. A blocker matches
+    /// what it blocks. USE dependencies play no part: Portage asks a `_pkg_str` for none; and a package
+    /// without repository matches every `::repository`.
+    pub fn matches(&self, package: &Candidate<'_>) -> bool {
+        self.matches_version(package)
+            && self.matches_slot(package)
+            && match (self.repo(), package.repo) {
+                (Some(wanted), Some(repo)) => repo == wanted || repo == UNKNOWN_REPO,
+                _ => true,
+            }
+    }
+
+    /// Whether `bindbapi.match(self)` finds the package: [`Atom::matches`], and the repository and the
+    /// USE dependencies must match, too.
+    ///
+    /// One thing is left out, since it takes Portage's profile to know it: flags that are implicitly
+    /// part of `IUSE` (`IUSE_IMPLICIT`, `USE_EXPAND_VALUES_*`). Such a flag counts here only where the
+    /// package's `IUSE` names it, or, from EAPI 5 on, its `USE`. So an atom with `[-prefix]` finds less here.
+    pub fn selects(&self, package: &Candidate<'_>) -> bool {
+        self.cp() == package.cp
+            && self.matches(package)
+            && (self.repo().is_none() || self.repo() == package.repo)
+            && self.matches_use(package)
+    }
+
+    fn matches_version(&self, package: &Candidate<'_>) -> bool {
+        let (Some(operator), Some(version)) = (self.operator(), self.version()) else {
+            return self.cp() == package.cp;
+        };
+        // Portage cannot split `=a/b-1-2-3` (build id 3) into name and version, and falls back.
+        if self.cp().split_once('/').is_some_and(|(_, pn)| ends_in_version(pn)) {
+            return self.cp() == package.cp;
+        }
+        // This one goes by the text alone.
+        if operator == Operator::Glob {
+            return glob_matches(self.cp(), version, package);
+        }
+        if self.cp() != package.cp {
+            return false;
+        }
+        let ordering = || vercmp(package.version, version);
+        match operator {
+            Operator::Less => ordering().is_some_and(Ordering::is_lt),
+            Operator::LessOrEqual => ordering().is_some_and(Ordering::is_le),
+            Operator::GreaterOrEqual => ordering().is_some_and(Ordering::is_ge),
+            Operator::Greater => ordering().is_some_and(Ordering::is_gt),
+            Operator::AnyRevision => without_revision(package.version) == without_revision(version),
+            Operator::Equal | Operator::Glob => {
+                ordering().is_some_and(Ordering::is_eq)
+                    && self.build_id().is_none_or(|wanted| package.build_id.is_some_and(|id| wanted.parse() == Ok(id)))
+            }
+        }
+    }
+
+    fn matches_slot(&self, package: &Candidate<'_>) -> bool {
+        self.slot().is_none_or(|slot| slot == package.slot)
+            && self.sub_slot().is_none_or(|sub_slot| sub_slot == package.sub_slot)
+    }
+
+    /// `dbapi._match_use` for a database of built packages, but for the implicit flags.
+    fn matches_use(&self, package: &Candidate<'_>) -> bool {
+        self.use_deps().all(|dep| self.use_dep_matches(dep, package))
+    }
+
+    fn use_dep_matches(&self, dep: UseDep<'_>, package: &Candidate<'_>) -> bool {
+        let enabled = package.use_flags.split_whitespace().any(|flag| flag == dep.flag);
+        let known = (enabled && package.eapi.iuse_effective())
+            || package.iuse.split_whitespace().any(|entry| entry.strip_prefix(['+', '-']).unwrap_or(entry) == dep.flag);
+        match (dep.state, dep.default) {
+            // A flag that is not there has its default's state.
+            (UseState::Enabled, Some(default)) if !known => default == UseDefault::Enabled,
+            (UseState::Disabled, Some(default)) if !known => default == UseDefault::Disabled,
+            (UseState::Conditional, Some(_)) => true,
+            (UseState::Conditional, None) => known,
+            (UseState::Enabled, _) => known && enabled,
+            (UseState::Disabled, _) => known && !enabled,
+        }
+    }
+}
+
+/// `=cp-version*`: the package's text begins with the atom's, leading zeros of both versions aside,
+/// and the next character is not in the middle of a number or a word. The name of the package may be
+/// another, longer one.
+fn glob_matches(cp: &str, version: &str, package: &Candidate<'_>) -> bool {
+    let wanted = format!("{cp}-{}", without_leading_zeros(version));
+    let found = format!("{}-{}", package.cp, without_leading_zeros(package.version));
+    let Some(rest) = found.strip_prefix(&wanted) else {
+        return false;
+    };
+    let ends_in_digit = wanted.bytes().last().is_some_and(|byte| byte.is_ascii_digit());
+    rest.bytes().next().is_none_or(|next| matches!(next, b'.' | b'_' | b'-') || ends_in_digit != next.is_ascii_digit())
+}
+
+/// The version without the zeros before its first number, one of which stays if it was all zeros.
+fn without_leading_zeros(version: &str) -> &str {
+    let end = version.bytes().position(|byte| byte != b'0').unwrap_or(version.len());
+    let next_is_digit = version.as_bytes().get(end).is_some_and(u8::is_ascii_digit);
+    let start = if next_is_digit { end } else { end.saturating_sub(1) };
+    version.get(start..).unwrap_or(version)
+}
