@@ -1,0 +1,473 @@
+//! The `Packages` file of a PKGDIR: what was not edited comes out byte for byte.
+//!
+//! The format is Portage's (`portage/getbinpkg.py`, `PackageIndex`): a header block and one block a package, lines
+//! `KEY: value`, a blank line after each block. Portage reads entries into dictionaries, drops keys it does not know
+//! and writes everything anew; here an entry stays the bytes it was, and only edited ones are rendered.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The metadata keys that hold dependencies, in Portage's order (`Package._dep_keys`).
+pub const DEPENDENCY_KEYS: [&str; 5] = ["BDEPEND", "DEPEND", "IDEPEND", "PDEPEND", "RDEPEND"];
+
+/// The highest `VERSION` of the index that Portage reads and we understand.
+const SUPPORTED_VERSION: u64 = 0;
+
+/// Why an index could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The file could not be read.
+    #[error("cannot read the package index {}: {source}", path.display())]
+    Read {
+        /// The index.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The header has no usable `VERSION`: Portage would take such an index as empty and drop every entry.
+    #[error(
+        "the package index {} has {found}: Portage takes it as empty; make it anew with `emaint binhost --fix`",
+        path.display()
+    )]
+    Version {
+        /// The index.
+        path: PathBuf,
+        /// What stands in the place of a supported version.
+        found: String,
+    },
+    /// The index could not be compressed.
+    #[error("cannot compress the package index: {0}")]
+    Compress(#[source] std::io::Error),
+}
+
+/// A `Packages` file in memory.
+#[derive(Debug, Clone)]
+pub struct PackageIndex {
+    text: Vec<u8>,
+    header: Vec<(String, String)>,
+    blocks: Vec<Block>,
+    /// What follows the point where Portage stops reading (two blank lines); kept as it is.
+    tail: std::ops::Range<usize>,
+}
+
+#[derive(Debug, Clone)]
+enum Block {
+    Kept(std::ops::Range<usize>),
+    Edited(Entry),
+}
+
+impl PackageIndex {
+    /// Reads the index at `path`.
+    ///
+    /// Returns `None` where there is no such file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its `VERSION` is missing, no number, or newer than 0 (`_pkgindex_version_supported`).
+    pub fn read(path: &Path) -> Result<Option<PackageIndex>, IndexError> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(IndexError::Read { path: path.to_owned(), source });
+            }
+        };
+        PackageIndex::parse(text, path).map(Some)
+    }
+
+    /// Parses the bytes of an index; `path` is only named in errors.
+    ///
+    /// # Errors
+    /// As [`PackageIndex::read`].
+    pub fn parse(text: Vec<u8>, path: &Path) -> Result<PackageIndex, IndexError> {
+        let (header_block, mut position) = next_block(&text, 0);
+        let header: Vec<(String, String)> = fields(text.get(header_block).unwrap_or_default())
+            .map(|(key, value)| (lossy(key).into_owned(), lossy(value).into_owned()))
+            .collect();
+        let version = header.iter().rev().find(|(key, _)| key == "VERSION");
+        let found = match version.map(|(_, value)| value.trim()) {
+            None => Some("no VERSION in its header".to_owned()),
+            Some(value) => match value.parse::<u64>() {
+                Ok(number) if number <= SUPPORTED_VERSION => None,
+                _ => Some(format!("VERSION {value}, which is not supported")),
+            },
+        };
+        if let Some(found) = found {
+            let path = path.to_owned();
+            return Err(IndexError::Version { path, found });
+        }
+        let mut blocks = Vec::new();
+        let tail = loop {
+            let start = position;
+            let (block, next) = next_block(&text, position);
+            if text.get(block.clone()).is_none_or(|b| fields(b).next().is_none()) {
+                break start..text.len();
+            }
+            blocks.push(Block::Kept(block));
+            position = next;
+        };
+        Ok(PackageIndex { text, header, blocks, tail })
+    }
+
+    /// The value of a header key, as Portage would take it (the last one counts).
+    #[must_use]
+    pub fn header(&self, key: &str) -> Option<&str> {
+        let found = self.header.iter().rev().find(|(name, _)| name == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// How many blocks follow the header.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Whether no block follows the header.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// The fields of block `number`, in the order they stand.
+    pub fn fields(&self, number: usize) -> Box<dyn Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> + '_> {
+        match self.blocks.get(number) {
+            Some(Block::Kept(range)) => Box::new(
+                fields(self.text.get(range.clone()).unwrap_or_default()).map(|(key, value)| (lossy(key), lossy(value))),
+            ),
+            Some(Block::Edited(entry)) => {
+                Box::new((entry.fields.iter()).map(|(key, value)| (Cow::from(key.as_str()), Cow::from(value.as_str()))))
+            }
+            None => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// The raw lines of block `number`, for a scan that must be fast; `None` where it was edited.
+    #[must_use]
+    pub fn raw(&self, number: usize) -> Option<&[u8]> {
+        match self.blocks.get(number)? {
+            Block::Kept(range) => self.text.get(range.clone()),
+            Block::Edited(_) => None,
+        }
+    }
+
+    /// A copy of block `number` that can be edited.
+    #[must_use]
+    pub fn entry(&self, number: usize) -> Option<Entry> {
+        (number < self.blocks.len())
+            .then(|| Entry { fields: self.fields(number).map(|(k, v)| (k.into_owned(), v.into_owned())).collect() })
+    }
+
+    /// The numbers of the entries whose file is `path` (relative to PKGDIR).
+    #[must_use]
+    pub fn at_path(&self, path: &str) -> Vec<usize> {
+        (0..self.blocks.len()).filter(|&number| self.path_of(number).as_deref() == Some(path)).collect()
+    }
+
+    fn path_of(&self, number: usize) -> Option<String> {
+        let mut cpv = None;
+        let mut path = None;
+        for (key, value) in self.fields(number) {
+            match &*key {
+                "CPV" => cpv = Some(value),
+                "PATH" => path = Some(value),
+                _ => {}
+            }
+        }
+        cpv.and_then(|cpv| match path {
+            Some(path) if !path.is_empty() => Some(path.into_owned()),
+            // an entry without PATH is an old one for an xpak package
+            _ => Some(format!("{cpv}.tbz2")),
+        })
+    }
+
+    /// Puts `entry` in, and takes out every entry whose file has the same `PATH`, as Portage does when a package is
+    /// injected (`binarytree._inject_file`): the new one comes last among its equals.
+    pub fn inject(&mut self, entry: Entry) {
+        if let Some(path) = entry.get("PATH").map(str::to_owned) {
+            self.remove(&path);
+        }
+        self.blocks.push(Block::Edited(entry));
+    }
+
+    /// As [`PackageIndex::inject`], for many entries with one look at the index.
+    pub fn inject_all(&mut self, entries: Vec<Entry>) {
+        let paths: std::collections::HashSet<&str> = entries.iter().filter_map(|entry| entry.get("PATH")).collect();
+        let kept = (0..self.blocks.len())
+            .map(|number| self.path_of(number).is_none_or(|path| !paths.contains(path.as_str())))
+            .collect::<Vec<bool>>();
+        let mut keep = kept.into_iter();
+        self.blocks.retain(|_| keep.next().unwrap_or(true));
+        self.blocks.extend(entries.into_iter().map(Block::Edited));
+    }
+
+    /// Takes out every entry whose file is `path`; says whether there was one.
+    pub fn remove(&mut self, path: &str) -> bool {
+        let found = self.at_path(path);
+        for &number in found.iter().rev() {
+            self.blocks.remove(number);
+        }
+        !found.is_empty()
+    }
+
+    /// The bytes to write: `TIMESTAMP` (seconds since the epoch) and `PACKAGES` renewed, blocks stably sorted by
+    /// `CPV` as plain strings, as `PackageIndex.write` does.
+    #[must_use]
+    pub fn render(&self, timestamp: u64) -> Vec<u8> {
+        let cpv_of = |number: usize| {
+            let mut cpv = None;
+            for (key, value) in self.fields(number) {
+                if key == "CPV" {
+                    cpv = Some(value);
+                }
+            }
+            cpv
+        };
+        let mut order: Vec<(Option<Cow<'_, str>>, usize)> =
+            (0..self.blocks.len()).map(|number| (cpv_of(number), number)).collect();
+        let packages = order.iter().filter(|(cpv, _)| cpv.is_some()).count();
+        order.sort_by(|(a, _), (b, _)| a.cmp(b));
+
+        let mut header = self.header.clone();
+        set_sorted(&mut header, "PACKAGES", packages.to_string());
+        set_sorted(&mut header, "TIMESTAMP", timestamp.to_string());
+        let mut out = Vec::with_capacity(self.text.len() + 4096);
+        render_fields(&mut out, &header);
+        for (_, number) in order {
+            match self.blocks.get(number) {
+                Some(Block::Kept(range)) => {
+                    let block = self.text.get(range.clone()).unwrap_or_default();
+                    out.extend_from_slice(block);
+                    if block.last() != Some(&b'\n') {
+                        out.push(b'\n');
+                    }
+                    out.push(b'\n');
+                }
+                Some(Block::Edited(entry)) => render_fields(&mut out, &entry.fields),
+                None => {}
+            }
+        }
+        let tail = self.text.get(self.tail.clone()).unwrap_or_default();
+        if tail.iter().any(|byte| !byte.is_ascii_whitespace()) {
+            out.extend_from_slice(tail);
+        }
+        out
+    }
+
+    /// `Packages.gz` for the bytes of an index, without a name in it and with `timestamp` as its time, as Portage
+    /// writes it.
+    ///
+    /// # Errors
+    /// The compressor failed.
+    pub fn compress(bytes: &[u8], timestamp: u64) -> Result<Vec<u8>, IndexError> {
+        let time = u32::try_from(timestamp).unwrap_or(u32::MAX);
+        let mut encoder = flate2::GzBuilder::new().mtime(time).write(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).map_err(IndexError::Compress)?;
+        encoder.finish().map_err(IndexError::Compress)
+    }
+}
+
+/// One package's block, to be edited and put back with [`PackageIndex::inject`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    fields: Vec<(String, String)>,
+}
+
+impl Entry {
+    /// Parses the lines of one block (as [`Entry::to_text`] gives them).
+    #[must_use]
+    pub fn from_text(text: &str) -> Entry {
+        Entry { fields: fields(text.as_bytes()).map(|(k, v)| (lossy(k).into_owned(), lossy(v).into_owned())).collect() }
+    }
+
+    /// The lines of this block, without the blank line after it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = Vec::new();
+        render_fields(&mut out, &self.fields);
+        out.pop();
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// The value of a key; the last one counts where it stands twice.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let found = self.fields.iter().rev().find(|(name, _)| name == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Sets a key; one that is new goes to its place in Portage's order. A value that Portage leaves out (an empty
+    /// one, `SLOT 0`) takes the key out instead.
+    pub fn set(&mut self, key: &str, value: &str) {
+        if value.is_empty() || (key == "SLOT" && value == "0") {
+            self.fields.retain(|(name, _)| name != key);
+        } else {
+            set_sorted(&mut self.fields, key, value.to_owned());
+        }
+    }
+}
+
+/// The key that Portage sorts by: its internal name (`_pkgindex_translated_keys`).
+fn internal(key: &str) -> &str {
+    match key {
+        "DESC" => "DESCRIPTION",
+        "MTIME" => "_mtime_",
+        "REPO" => "repository",
+        other => other,
+    }
+}
+
+fn set_sorted(fields: &mut Vec<(String, String)>, key: &str, value: String) {
+    if let Some(field) = fields.iter_mut().rev().find(|(name, _)| name == key) {
+        field.1 = value;
+        return;
+    }
+    let place = fields.iter().position(|(name, _)| internal(name) > internal(key));
+    fields.insert(place.unwrap_or(fields.len()), (key.to_owned(), value));
+}
+
+fn render_fields(out: &mut Vec<u8>, fields: &[(String, String)]) {
+    for (key, value) in fields {
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'\n');
+    }
+    out.push(b'\n');
+}
+
+/// The lines up to the next blank one, and where to go on.
+fn next_block(text: &[u8], start: usize) -> (std::ops::Range<usize>, usize) {
+    let rest = text.get(start..).unwrap_or_default();
+    if rest.first() == Some(&b'\n') {
+        return (start..start, start + 1);
+    }
+    match find_blank_line(rest) {
+        Some(at) => (start..start + at + 1, start + at + 2),
+        None => (start..text.len(), text.len()),
+    }
+}
+
+/// The place of the first of two newlines in a row.
+fn find_blank_line(text: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + text.get(from..)?.iter().position(|&byte| byte == b'\n')?;
+        if text.get(at + 1) == Some(&b'\n') {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
+/// Keys and values of a block: the value is what follows the colon but for one character, lines without a colon are
+/// passed over (`PackageIndex._readpkgindex`).
+pub fn fields(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    block.split(|&byte| byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        let (key, rest) = line.split_at_checked(colon)?;
+        Some((key, rest.get(2..).unwrap_or_default()))
+    })
+}
+
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = "ARCH: amd64\nPACKAGES: 3\nTIMESTAMP: 1\nVERSION: 0\nX-MINE: kept\n\n\
+        BUILD_ID: 1\nCPV: a/z-10\nPATH: a/z/z-10-1.gpkg.tar\nSIZE: 5\nMTIME: 7\nREPO: gentoo\n\n\
+        BUILD_ID: 1\nCPV: a/z-9\nPATH: a/z/z-9-1.gpkg.tar\nRDEPEND: dev-util/strace\nUNKNOWN: stays\nMTIME: 7\n\n\
+        CPV: b/old-1\nMTIME: 7\n\n";
+
+    fn sample() -> PackageIndex {
+        PackageIndex::parse(SAMPLE.into(), Path::new("Packages")).unwrap()
+    }
+
+    #[test]
+    fn unedited_entries_stay_byte_for_byte() {
+        let out = String::from_utf8(sample().render(2)).unwrap();
+        assert_eq!(out, SAMPLE.replace("TIMESTAMP: 1", "TIMESTAMP: 2"));
+    }
+
+    #[test]
+    fn an_injected_entry_replaces_its_path_and_keeps_unknown_keys() {
+        let mut index = sample();
+        let number = index.at_path("a/z/z-9-1.gpkg.tar")[0];
+        let mut entry = index.entry(number).unwrap();
+        entry.set("RDEPEND", "dev-debug/strace");
+        entry.set("SLOT", "2");
+        entry.set("SIZE", "99");
+        index.inject(entry);
+        let out = String::from_utf8(index.render(2)).unwrap();
+        assert_eq!(
+            out,
+            SAMPLE
+                .replace("TIMESTAMP: 1", "TIMESTAMP: 2")
+                .replace("RDEPEND: dev-util/strace\nUNKNOWN", "RDEPEND: dev-debug/strace\nSIZE: 99\nSLOT: 2\nUNKNOWN")
+        );
+    }
+
+    #[test]
+    fn slot_zero_is_left_out() {
+        let mut entry = Entry::from_text("CPV: a/b-1\nSLOT: 2\nMTIME: 1");
+        entry.set("SLOT", "0");
+        assert_eq!(entry.to_text(), "CPV: a/b-1\nMTIME: 1\n");
+        entry.set("SLOT", "3");
+        assert_eq!(entry.to_text(), "CPV: a/b-1\nSLOT: 3\nMTIME: 1\n");
+    }
+
+    #[test]
+    fn a_new_entry_comes_last_among_its_equals_and_is_counted() {
+        let mut index = sample();
+        index.inject(Entry::from_text("BUILD_ID: 2\nCPV: a/z-10\nPATH: a/z/z-10-2.gpkg.tar\nMTIME: 8"));
+        let out = String::from_utf8(index.render(2)).unwrap();
+        assert!(out.contains("PACKAGES: 4\n"));
+        let first = out.find("z-10-1.gpkg.tar").unwrap();
+        let second = out.find("z-10-2.gpkg.tar").unwrap();
+        let nine = out.find("CPV: a/z-9").unwrap();
+        assert!(first < second && second < nine);
+    }
+
+    #[test]
+    fn entries_without_path_are_xpak_files() {
+        assert_eq!(sample().at_path("b/old-1.tbz2"), vec![2]);
+    }
+
+    #[test]
+    fn a_header_without_a_supported_version_is_refused() {
+        for header in ["PACKAGES: 0\n\n", "", "VERSION: 1\n\n", "VERSION: x\n\nCPV: a/b-1\n\n"] {
+            let error = PackageIndex::parse(header.into(), Path::new("/p/Packages")).unwrap_err();
+            assert!(error.to_string().contains("/p/Packages"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_follows_two_blank_lines_is_kept_and_not_read() {
+        let text = "VERSION: 0\n\nCPV: a/b-1\n\n\nCPV: c/d-1\n\n";
+        let index = PackageIndex::parse(text.into(), Path::new("Packages")).unwrap();
+        assert_eq!(index.len(), 1);
+        assert!(String::from_utf8(index.render(1)).unwrap().ends_with("CPV: a/b-1\n\n\nCPV: c/d-1\n\n"));
+    }
+
+    #[test]
+    fn odd_lines_and_bytes_survive() {
+        let text = b"VERSION: 0\n\nno colon here\nCPV: a/b-1\nDESC: \xff\xfe\nEMPTY:\n\n".to_vec();
+        let index = PackageIndex::parse(text.clone(), Path::new("Packages")).unwrap();
+        let out = index.render(1);
+        assert!(out.ends_with(&text[12..]));
+        assert_eq!(index.entry(0).unwrap().get("EMPTY"), Some(""));
+    }
+
+    #[test]
+    fn the_compressed_index_unpacks_to_the_same_bytes() {
+        let bytes = sample().render(5);
+        let packed = PackageIndex::compress(&bytes, 5).unwrap();
+        assert_eq!(&packed[4..8], &5u32.to_le_bytes());
+        let mut unpacked = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut unpacked).unwrap();
+        assert_eq!(unpacked, bytes);
+    }
+}

@@ -1,0 +1,210 @@
+//! Pure: the updates and the index → what changes in which package, and why.
+//!
+//! The plan foresees Portage's update pass (`portage/_global_updates.py`) as if every package were unsigned, in
+//! Portage's own order, and repeats it until a pass has nothing left to do: since Portage's pass runs after ours, what
+//! we leave behind must be a fixed point of it. Which packages are ours is not known here; that is verified later.
+
+mod simulation;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::atom::{Cpv, Eapi};
+use crate::index::{DEPENDENCY_KEYS, Entry, PackageIndex};
+use crate::updates::{Rewriter, Update, UpdateSet};
+
+/// How packages lie in PKGDIR (`FEATURES=binpkg-multi-instance`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `category/name/name-version-BUILDID.gpkg.tar`
+    MultiInstance,
+    /// `category/name-version.gpkg.tar`
+    Flat,
+}
+
+/// What is to be done, package by package, in the index's order.
+#[derive(Debug)]
+pub struct Plan {
+    /// The packages that change or are copied.
+    pub works: Vec<Work>,
+    /// Moves that would put a package over another one.
+    pub collisions: Vec<Collision>,
+}
+
+/// What is to be done with one package of the index.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// Its block in the index.
+    pub number: usize,
+    /// Its file, below PKGDIR.
+    pub path: String,
+    /// Category, name and version.
+    pub cpv: String,
+    /// Its build id, if it has one.
+    pub build_id: Option<String>,
+    /// What changes in the package itself; Portage removes a signed one for it.
+    pub in_place: Option<Edit>,
+    /// Copies under new names (`move`); the package itself stays.
+    pub copies: Vec<Edit>,
+    /// The updates that never come to an end with this package: every pass changes it again.
+    pub endless: Option<String>,
+}
+
+impl Work {
+    /// Whether Portage's pass would remove the package if it is signed.
+    #[must_use]
+    pub fn is_at_risk(&self) -> bool {
+        self.in_place.is_some() || self.endless.is_some()
+    }
+}
+
+/// A package as it shall become, in place or as a copy.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// Category, name and version that it will have.
+    pub cpv: String,
+    /// Where it will lie, below PKGDIR.
+    pub path: String,
+    /// The build id that it will have.
+    pub build_id: Option<String>,
+    /// Its slot, with the sub-slot where it has one.
+    pub slot: String,
+    /// Its dependencies as the index will have them, in the order of [`DEPENDENCY_KEYS`].
+    pub dependencies: [String; 5],
+    /// What is done to its metadata, in order.
+    pub steps: Vec<Step>,
+    /// The same for people: which update changes which keys.
+    pub changes: Vec<Change>,
+}
+
+/// One step of a change, to be repeated on the metadata in the file.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// The package is renamed (`binarytree.move_ent`).
+    Move {
+        /// The update.
+        update: Arc<Update>,
+        /// The package as it was before.
+        before: Name,
+        /// Category, name and version after it.
+        cpv: String,
+    },
+    /// The package's slot is set (`dbapi.move_slot_ent`).
+    Slot {
+        /// The new value of `SLOT`.
+        slot: String,
+    },
+    /// The dependencies are rewritten (`dbapi.update_ents`).
+    Dependencies {
+        /// The updates of the package's repository.
+        rewriter: Arc<Rewriter>,
+        /// The package as it was then: blockers against itself are left alone.
+        package: Name,
+    },
+}
+
+/// What a package is called at some moment, as far as updates look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// Category, name and version.
+    pub cpv: String,
+    /// `SLOT`.
+    pub slot: String,
+    /// `EAPI`.
+    pub eapi: Eapi,
+    /// The repository.
+    pub repo: String,
+}
+
+/// An update and the keys it changes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Change {
+    /// The update, as it stands in its file.
+    pub update: String,
+    /// The metadata keys.
+    pub keys: Vec<String>,
+}
+
+/// A move that Portage would carry out over another package (flat layout), or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collision {
+    /// The package that would be moved: its block in the index.
+    pub source: usize,
+    /// Its path below PKGDIR.
+    pub source_path: String,
+    /// The package at the destination: its path below PKGDIR.
+    pub destination: String,
+    /// The update.
+    pub update: String,
+    /// Whether Portage would overwrite the destination, or leave the source under its old name.
+    pub overwrites: Overwrites,
+}
+
+/// What Portage does about a package that is in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrites {
+    /// The destination is replaced: only the category changes, in the flat layout.
+    Yes,
+    /// The move is skipped.
+    No,
+}
+
+/// Where things stand, for the plan.
+pub struct Situation<'a> {
+    /// The index.
+    pub index: &'a PackageIndex,
+    /// The updates to apply.
+    pub updates: &'a UpdateSet,
+    /// The main repository's name.
+    pub main_repository: Option<&'a str>,
+    /// How new packages lie in PKGDIR.
+    pub layout: Layout,
+    /// Whether a path below PKGDIR is taken on the disk.
+    pub is_taken: &'a dyn Fn(&str) -> bool,
+}
+
+/// Foresees Portage's pass over the whole index.
+#[must_use]
+pub fn plan(situation: &Situation<'_>) -> Plan {
+    simulation::Simulation::new(situation).run()
+}
+
+impl Edit {
+    /// The block of the index for this package, made from that of the package it comes from; size, time and digests are
+    /// still those of the old file.
+    #[must_use]
+    pub fn entry(&self, base: &Entry) -> Entry {
+        let mut entry = base.clone();
+        entry.set("CPV", &self.cpv);
+        entry.set("PATH", &self.path);
+        entry.set("SLOT", &self.slot);
+        entry.set("BUILD_ID", self.build_id.as_deref().unwrap_or_default());
+        for (key, value) in DEPENDENCY_KEYS.iter().zip(&self.dependencies) {
+            entry.set(key, value);
+        }
+        entry
+    }
+}
+
+/// The names that updates speak of: packages called so must be looked at whatever they depend on.
+fn names_in(updates: &UpdateSet) -> HashSet<&str> {
+    use crate::updates::Command;
+    let mut names = HashSet::new();
+    for update in updates.repos.iter().flat_map(|repo| repo.updates.iter()) {
+        match &update.command {
+            Command::Move { old, new } => names.extend([old.as_str(), new.as_str()]),
+            Command::SlotMove { atom, .. } => {
+                names.insert(atom.cp());
+            }
+        }
+    }
+    names
+}
+
+/// Renames a package: `cpv` of the package `old` under the name `new`.
+fn renamed(cpv: &Cpv<'_>, new: &str) -> String {
+    format!("{new}-{}", cpv.version)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,542 @@
+//! Portage's update pass, played through on the entries of the index.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Change, Collision, Edit, Layout, Name, Overwrites, Plan, Situation, Step, Work, names_in, renamed};
+use crate::atom::{Candidate, Cpv, Eapi, Slot, repository_name, vercmp};
+use crate::index::{DEPENDENCY_KEYS, fields};
+use crate::updates::{Command, Rewriter, Update};
+
+/// More passes than any history without an end needs: each must at least rename something.
+const PASS_LIMIT: usize = 1000;
+
+/// One package in the simulation: an entry of the index, or a copy that a move made.
+#[derive(Debug, Clone)]
+struct Instance {
+    number: usize,
+    kind: Kind,
+    path: String,
+    name: Name,
+    build_time: i64,
+    build_id: Option<String>,
+    iuse: String,
+    use_flags: String,
+    dependencies: [String; 5],
+    steps: Vec<Step>,
+    changes: Vec<Change>,
+    /// Slot and dependencies after each pass that touched it.
+    history: Vec<(String, [String; 5])>,
+    /// Touched in the pass under way: Portage would write it, or remove it where it is signed.
+    touched: Option<String>,
+    endless: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Original,
+    Copy,
+}
+
+impl Instance {
+    fn cpv(&self) -> Option<Cpv<'_>> {
+        Cpv::parse(&self.name.cpv)
+    }
+
+    fn candidate(&self) -> Option<Candidate<'_>> {
+        let cpv = self.cpv()?;
+        let slot = Slot::parse(&self.name.slot, self.name.eapi);
+        Some(Candidate {
+            cp: cpv.cp(),
+            version: cpv.version,
+            slot: slot.slot,
+            sub_slot: slot.sub_slot,
+            repo: Some(&self.name.repo),
+            build_id: self.build_id.as_deref().and_then(|id| id.parse().ok()),
+            eapi: self.name.eapi,
+            iuse: &self.iuse,
+            use_flags: &self.use_flags,
+        })
+    }
+
+    fn state(&self) -> (String, [String; 5]) {
+        (self.name.slot.clone(), self.dependencies.clone())
+    }
+}
+
+/// The updates of one repository.
+struct List {
+    updates: Vec<Arc<Update>>,
+    rewriter: Arc<Rewriter>,
+}
+
+pub(super) struct Simulation<'a> {
+    situation: &'a Situation<'a>,
+    lists: Vec<List>,
+    by_repo: HashMap<String, usize>,
+    main: Option<usize>,
+    instances: Vec<Instance>,
+    by_name: HashMap<String, Vec<usize>>,
+    paths: HashSet<String>,
+    collisions: Vec<Collision>,
+}
+
+/// What a block of the index says, before anything is copied out of it.
+#[derive(Default)]
+struct Facts<'a> {
+    cpv: &'a [u8],
+    path: &'a [u8],
+    slot: Option<&'a [u8]>,
+    eapi: Option<&'a [u8]>,
+    repo: Option<&'a [u8]>,
+    build_id: &'a [u8],
+    build_time: &'a [u8],
+    iuse: &'a [u8],
+    use_flags: &'a [u8],
+    dependencies: [&'a [u8]; 5],
+}
+
+impl<'a> Facts<'a> {
+    fn of(block: &'a [u8]) -> Facts<'a> {
+        let mut facts = Facts::default();
+        for (key, value) in fields(block) {
+            match key {
+                b"CPV" => facts.cpv = value,
+                b"PATH" => facts.path = value,
+                b"SLOT" => facts.slot = Some(value),
+                b"EAPI" => facts.eapi = Some(value),
+                b"REPO" => facts.repo = Some(value),
+                b"BUILD_ID" => facts.build_id = value,
+                b"BUILD_TIME" => facts.build_time = value,
+                b"IUSE" => facts.iuse = value,
+                b"USE" => facts.use_flags = value,
+                _ => {
+                    let place = DEPENDENCY_KEYS.iter().position(|name| name.as_bytes() == key);
+                    if let Some(slot) = place.and_then(|place| facts.dependencies.get_mut(place)) {
+                        *slot = value;
+                    }
+                }
+            }
+        }
+        facts
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl<'a> Simulation<'a> {
+    pub(super) fn new(situation: &'a Situation<'a>) -> Simulation<'a> {
+        let mut rewriters: HashMap<*const Vec<Update>, Arc<Rewriter>> = HashMap::new();
+        let mut lists = Vec::new();
+        let mut by_repo = HashMap::new();
+        for repo in &situation.updates.repos {
+            by_repo.insert(repo.name.clone(), lists.len());
+            let rewriter =
+                rewriters.entry(Arc::as_ptr(&repo.updates)).or_insert_with(|| Arc::new(Rewriter::new(&repo.updates)));
+            lists.push(List {
+                updates: repo.updates.iter().map(|update| Arc::new(update.clone())).collect(),
+                rewriter: Arc::clone(rewriter),
+            });
+        }
+        let main = situation.main_repository.and_then(|name| by_repo.get(name).copied());
+        Simulation {
+            situation,
+            lists,
+            by_repo,
+            main,
+            instances: Vec::new(),
+            by_name: HashMap::new(),
+            paths: HashSet::new(),
+            collisions: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) -> Plan {
+        self.read_index();
+        let mut dirty: Vec<usize> = (0..self.instances.len()).collect();
+        for _ in 0..PASS_LIMIT {
+            let before = self.instances.len();
+            self.move_names_and_slots();
+            dirty.extend(before..self.instances.len());
+            dirty.extend((0..before).filter(|&id| self.is_touched(id)));
+            dirty.sort_unstable();
+            dirty.dedup();
+            for &id in &dirty {
+                self.rewrite_dependencies(id);
+            }
+            dirty = self.end_pass();
+            if dirty.is_empty() && self.instances.len() == before {
+                return self.into_plan();
+            }
+        }
+        for id in dirty {
+            if let Some(instance) = self.instances.get_mut(id) {
+                instance.endless = instance.changes.last().map(|change| change.update.clone());
+            }
+        }
+        self.into_plan()
+    }
+
+    /// Which list of updates counts for a package of this repository (`_global_updates`: `repo_match`, `repo_dict`).
+    fn list_for(&self, repo: &str) -> Option<usize> {
+        self.by_repo.get(repo).copied().or(self.main)
+    }
+
+    /// Takes in the entries that can matter: those whose name an update speaks of, and those whose dependencies change.
+    fn read_index(&mut self) {
+        let names = names_in(self.situation.updates);
+        let index = self.situation.index;
+        let inherited = index.header("REPO").unwrap_or_default().to_owned();
+        for number in 0..index.len() {
+            let Some(block) = index.raw(number) else { continue };
+            let facts = Facts::of(block);
+            if facts.cpv.is_empty() {
+                continue;
+            }
+            if !facts.path.is_empty() {
+                // only asked for packages that are renamed
+                let named_so =
+                    |name: &[u8]| std::str::from_utf8(name).is_ok_and(|path| self.may_be_new_name(&names, path));
+                if named_so(facts.path) {
+                    self.paths.insert(text(facts.path));
+                }
+            }
+            self.take_in(number, &facts, &names, &inherited);
+        }
+    }
+
+    /// Whether a path lies where a copy under one of the updates' names could come.
+    fn may_be_new_name(&self, names: &HashSet<&str>, path: &str) -> bool {
+        match self.situation.layout {
+            Layout::MultiInstance => path.rsplit_once('/').is_some_and(|(folder, _)| names.contains(folder)),
+            Layout::Flat => true,
+        }
+    }
+
+    fn take_in(&mut self, number: usize, facts: &Facts<'_>, names: &HashSet<&str>, inherited: &str) {
+        let Ok(cpv_text) = std::str::from_utf8(facts.cpv) else { return };
+        let Some(cpv) = Cpv::parse(cpv_text) else { return };
+        let named = names.contains(cpv.cp());
+        let repo = facts.repo.map_or_else(|| inherited.to_owned(), text);
+        let repo = repository_name(&repo).into_owned();
+        let list = self.list_for(&repo).and_then(|list| self.lists.get(list));
+        let Some(list) = list.filter(|list| !list.updates.is_empty() || named) else { return };
+        let eapi = Eapi::parse(&facts.eapi.map_or(std::borrow::Cow::Borrowed("0"), String::from_utf8_lossy));
+        let depends = || {
+            // without a parent, so blockers against the package itself count here as well
+            let changes = |value: &&[u8]| list.rewriter.rewrite(&String::from_utf8_lossy(value), eapi, None).is_some();
+            facts.dependencies.iter().any(changes)
+        };
+        if !named && !depends() {
+            return;
+        }
+        let slot = facts.slot.map_or_else(|| "0".to_owned(), text);
+        let path = if facts.path.is_empty() { format!("{cpv_text}.tbz2") } else { text(facts.path) };
+        let build_id = text(facts.build_id);
+        let mut instance = Instance {
+            number,
+            kind: Kind::Original,
+            path,
+            name: Name { cpv: cpv_text.to_owned(), slot, eapi, repo },
+            build_time: build_time(facts.build_time),
+            build_id: (!build_id.is_empty()).then_some(build_id),
+            iuse: text(facts.iuse),
+            use_flags: text(facts.use_flags),
+            dependencies: facts.dependencies.map(text),
+            steps: Vec::new(),
+            changes: Vec::new(),
+            history: Vec::new(),
+            touched: None,
+            endless: None,
+        };
+        instance.history.push(instance.state());
+        self.by_name.entry(cpv.cp().to_owned()).or_default().push(self.instances.len());
+        self.instances.push(instance);
+    }
+
+    fn is_touched(&self, id: usize) -> bool {
+        self.instances.get(id).is_some_and(|instance| instance.touched.is_some())
+    }
+
+    /// Packages called `cp`, oldest first (`dbapi._cpv_sort_ascending`).
+    fn called(&self, cp: &str) -> Vec<usize> {
+        let mut ids = self.by_name.get(cp).cloned().unwrap_or_default();
+        let key = |id: usize| {
+            let instance = self.instances.get(id)?;
+            Some((instance.cpv()?.version.to_owned(), instance.build_time))
+        };
+        ids.sort_by(|&a, &b| match (key(a), key(b)) {
+            (Some((a, built_a)), Some((b, built_b))) => {
+                vercmp(&a, &b).unwrap_or(std::cmp::Ordering::Equal).then(built_a.cmp(&built_b))
+            }
+            _ => std::cmp::Ordering::Equal,
+        });
+        ids
+    }
+
+    fn applies(&self, list: usize, id: usize) -> bool {
+        self.instances.get(id).is_some_and(|instance| self.list_for(&instance.name.repo) == Some(list))
+    }
+
+    /// The first part of a pass: every update in order, each seeing what those before it have done.
+    fn move_names_and_slots(&mut self) {
+        for list in 0..self.lists.len() {
+            let updates = self.lists.get(list).map(|list| list.updates.clone()).unwrap_or_default();
+            for update in updates {
+                match &update.command {
+                    Command::Move { old, new } => {
+                        for id in self.called(old) {
+                            if self.applies(list, id) {
+                                self.move_one(id, &update, new);
+                            }
+                        }
+                    }
+                    Command::SlotMove { atom, old, new } => {
+                        let Ok(atom) = atom.with_slot(old) else { continue };
+                        for id in self.called(atom.cp()) {
+                            let instance = self.instances.get(id);
+                            let chosen = instance.and_then(Instance::candidate).is_some_and(|c| atom.selects(&c));
+                            if chosen && self.applies(list, id) {
+                                self.move_slot(id, &update, new);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// `binarytree.move_ent` for one package.
+    fn move_one(&mut self, id: usize, update: &Arc<Update>, new: &str) {
+        let Some(source) = self.instances.get(id).filter(|instance| instance.endless.is_none()) else { return };
+        let Some(cpv) = source.cpv() else { return };
+        let new_cpv = renamed(&cpv, new);
+        let there = self.called(new);
+        let others = || there.iter().filter_map(|&other| self.instances.get(other));
+        let applied = others().any(|other| {
+            let same = other.cpv().and_then(|other| vercmp(other.version, cpv.version)).is_some_and(|o| o.is_eq());
+            same && other.build_time == source.build_time
+        });
+        if applied {
+            return;
+        }
+        let keeps_name = new.split_once('/').is_some_and(|(_, pn)| pn == cpv.pn);
+        let in_the_way = others().find(|other| other.name.cpv == new_cpv).map(|other| other.path.clone());
+        let number = source.number;
+        let source_path = source.path.clone();
+        let collide = |destination: String, overwrites| Collision {
+            source: number,
+            source_path,
+            destination,
+            update: update.text.clone(),
+            overwrites,
+        };
+        let collision = match (keeps_name, in_the_way) {
+            (false, Some(path)) => Some(collide(path, Overwrites::No)),
+            _ if self.situation.layout == Layout::Flat => {
+                let path = flat_path(&new_cpv);
+                (self.is_path_taken(&path)).then(|| collide(path, Overwrites::Yes))
+            }
+            _ => None,
+        };
+        if let Some(collision) = collision {
+            if !self.collisions.contains(&collision) {
+                self.collisions.push(collision);
+            }
+            return;
+        }
+        self.copy(id, update, new, new_cpv);
+    }
+
+    fn is_path_taken(&self, path: &str) -> bool {
+        self.paths.contains(path) || (self.situation.is_taken)(path)
+    }
+
+    fn copy(&mut self, id: usize, update: &Arc<Update>, new: &str, new_cpv: String) {
+        let Some(mut copy) = self.instances.get(id).cloned() else { return };
+        let (path, build_id) = self.allocate(&copy, new, &new_cpv);
+        let before = copy.name.clone();
+        copy.kind = Kind::Copy;
+        copy.path = path;
+        copy.build_id = build_id;
+        copy.touched = None;
+        let mut keys = vec!["PF".to_owned(), "CATEGORY".to_owned()];
+        for (key, value) in DEPENDENCY_KEYS.iter().zip(&mut copy.dependencies) {
+            if let Some(rewritten) = rewrite_by(update, value, &before) {
+                *value = rewritten;
+                keys.push((*key).to_owned());
+            }
+        }
+        copy.changes.push(Change { update: update.text.clone(), keys });
+        copy.steps.push(Step::Move { update: Arc::clone(update), before, cpv: new_cpv.clone() });
+        copy.name.cpv = new_cpv;
+        copy.history = vec![copy.state()];
+        self.paths.insert(copy.path.clone());
+        self.by_name.entry(new.to_owned()).or_default().push(self.instances.len());
+        self.instances.push(copy);
+    }
+
+    /// Where a copy comes, and its build id (`binarytree._allocate_filename*`): its own id if that path is free, else
+    /// the next one.
+    fn allocate(&self, copy: &Instance, new: &str, new_cpv: &str) -> (String, Option<String>) {
+        if self.situation.layout == Layout::Flat {
+            return (flat_path(new_cpv), copy.build_id.clone());
+        }
+        let pf = new_cpv.split_once('/').map_or(new_cpv, |(_, pf)| pf);
+        let path = |id: u64| format!("{new}/{pf}-{id}.gpkg.tar");
+        let own = copy.build_id.as_deref().and_then(|id| id.parse::<u64>().ok()).filter(|&id| id > 0);
+        if let Some(own) = own.filter(|&own| !self.is_path_taken(&path(own))) {
+            return (path(own), Some(own.to_string()));
+        }
+        let used = self.called(new).into_iter().filter_map(|id| self.instances.get(id));
+        let highest = used
+            .filter(|other| other.name.cpv == new_cpv)
+            .filter_map(|other| other.build_id.as_deref()?.parse::<u64>().ok())
+            .max();
+        let mut id = highest.unwrap_or(0) + 1;
+        while self.is_path_taken(&path(id)) {
+            id += 1;
+        }
+        (path(id), Some(id.to_string()))
+    }
+
+    /// `dbapi.move_slot_ent` for one package. Other than there, a sub-slot never leaks into the next match.
+    fn move_slot(&mut self, id: usize, update: &Arc<Update>, new: &str) {
+        let Some(instance) = self.instances.get_mut(id).filter(|instance| instance.endless.is_none()) else { return };
+        let old = Slot::parse(&instance.name.slot, instance.name.eapi);
+        let slot = if old.sub_slot == old.slot || old.sub_slot == new {
+            new.to_owned()
+        } else {
+            format!("{new}/{}", old.sub_slot)
+        };
+        instance.steps.push(Step::Slot { slot: slot.clone() });
+        instance.changes.push(Change { update: update.text.clone(), keys: vec!["SLOT".to_owned()] });
+        instance.name.slot = slot;
+        instance.touched = Some(update.text.clone());
+    }
+
+    /// `dbapi.update_ents` for one package.
+    fn rewrite_dependencies(&mut self, id: usize) {
+        let Some(instance) = self.instances.get(id).filter(|instance| instance.endless.is_none()) else { return };
+        let Some(list) = self.list_for(&instance.name.repo).and_then(|list| self.lists.get(list)) else { return };
+        let Some(package) = instance.candidate() else { return };
+        let mut dependencies = instance.dependencies.clone();
+        let mut acted: Vec<(usize, Vec<String>)> = Vec::new();
+        for (key, value) in DEPENDENCY_KEYS.iter().zip(&mut dependencies) {
+            let Some(rewritten) = list.rewriter.rewrite_traced(value, package.eapi, Some(&package)) else { continue };
+            *value = rewritten.text;
+            for update in rewritten.updates {
+                match acted.iter_mut().find(|(seen, _)| *seen == update) {
+                    Some((_, keys)) => keys.push((*key).to_owned()),
+                    None => acted.push((update, vec![(*key).to_owned()])),
+                }
+            }
+        }
+        if dependencies == instance.dependencies {
+            return;
+        }
+        acted.sort();
+        let changes: Vec<Change> = acted
+            .into_iter()
+            .filter_map(|(place, keys)| Some(Change { update: list.updates.get(place)?.text.clone(), keys }))
+            .collect();
+        let rewriter = Arc::clone(&list.rewriter);
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.touched = changes.last().map(|change| change.update.clone()).or(Some(String::new()));
+            instance.changes.extend(changes);
+            instance.steps.push(Step::Dependencies { rewriter, package: instance.name.clone() });
+            instance.dependencies = dependencies;
+        }
+    }
+
+    /// Ends a pass: returns what it touched, without the packages that came back to what they were once; with those
+    /// it would never end.
+    fn end_pass(&mut self) -> Vec<usize> {
+        let mut dirty = Vec::new();
+        for (id, instance) in self.instances.iter_mut().enumerate() {
+            let Some(update) = instance.touched.take() else { continue };
+            let state = instance.state();
+            if instance.history.contains(&state) {
+                instance.endless = Some(update);
+            } else {
+                instance.history.push(state);
+                dirty.push(id);
+            }
+        }
+        dirty
+    }
+
+    fn into_plan(self) -> Plan {
+        let mut works: Vec<Work> = Vec::new();
+        let mut place: HashMap<usize, usize> = HashMap::new();
+        for instance in self.instances {
+            let has_work = instance.kind == Kind::Copy || !instance.steps.is_empty() || instance.endless.is_some();
+            if instance.kind == Kind::Original {
+                place.insert(instance.number, works.len());
+                works.push(Work {
+                    number: instance.number,
+                    path: instance.path.clone(),
+                    cpv: instance.name.cpv.clone(),
+                    build_id: instance.build_id.clone(),
+                    in_place: None,
+                    copies: Vec::new(),
+                    endless: instance.endless.clone(),
+                });
+            }
+            let Some(work) = place.get(&instance.number).and_then(|&place| works.get_mut(place)) else { continue };
+            if !has_work || instance.endless.is_some() {
+                continue;
+            }
+            let edit = Edit {
+                cpv: instance.name.cpv,
+                path: instance.path,
+                build_id: instance.build_id,
+                slot: instance.name.slot,
+                dependencies: instance.dependencies,
+                steps: instance.steps,
+                changes: instance.changes,
+            };
+            match instance.kind {
+                Kind::Original => work.in_place = Some(edit),
+                Kind::Copy => work.copies.push(edit),
+            }
+        }
+        works.retain(|work| {
+            let concerned = work.is_at_risk() || !work.copies.is_empty();
+            concerned && work.path.ends_with(".gpkg.tar")
+        });
+        Plan { works, collisions: self.collisions }
+    }
+}
+
+fn flat_path(cpv: &str) -> String {
+    format!("{cpv}.gpkg.tar")
+}
+
+/// `BUILD_TIME` as `_pkg_str` reads it: a missing one counts as 0, one that is no number as -1.
+fn build_time(value: &[u8]) -> i64 {
+    match std::str::from_utf8(value).map(str::trim) {
+        Ok("") => 0,
+        Ok(number) => number.parse().unwrap_or(-1),
+        Err(_) => -1,
+    }
+}
+
+fn rewrite_by(update: &Update, value: &str, package: &Name) -> Option<String> {
+    let cpv = Cpv::parse(&package.cpv)?;
+    let slot = Slot::parse(&package.slot, package.eapi);
+    let candidate = Candidate {
+        cp: cpv.cp(),
+        version: cpv.version,
+        slot: slot.slot,
+        sub_slot: slot.sub_slot,
+        repo: Some(&package.repo),
+        build_id: None,
+        eapi: package.eapi,
+        iuse: "",
+        use_flags: "",
+    };
+    update.rewrite(value, package.eapi, Some(&candidate))
+}
