@@ -1,0 +1,165 @@
+//! Second names for packages at risk: `PKGDIR/.binpkg-resign/held/PATH.held`, which no tool takes for packages.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::journal::Record;
+use super::{Identity, Store, StoreError, below, disk, stays_inside};
+
+/// The folder of held packages, in our folder.
+pub(super) const HELD_DIRECTORY: &str = "held";
+
+/// A package that Portage's pass would remove.
+#[derive(Debug, Clone)]
+pub struct AtRisk {
+    /// Where it is, below PKGDIR.
+    pub path: String,
+    /// Category, name and version.
+    pub cpv: String,
+    /// Its build id, if it has one.
+    pub build_id: Option<String>,
+    /// The updates it needs, as they stand in the update files.
+    pub updates: Vec<String>,
+    /// Its block in the index.
+    pub entry: String,
+}
+
+impl Store {
+    /// Gives every package at risk a second name and writes down what is to be done, before anything is changed.
+    /// `staged` are the places (below PKGDIR) where new files will come.
+    ///
+    /// Packages that are not there, or are no regular files, are passed over: Portage does not remove them either.
+    ///
+    /// # Errors
+    /// A second name cannot be made or the journal not written; then nothing may be changed.
+    pub fn begin(&mut self, at_risk: Vec<AtRisk>, staged: Vec<String>) -> Result<(), StoreError> {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let mut folders = BTreeSet::new();
+        for package in at_risk {
+            let from = below(&self.pkgdir, &package.path)?;
+            let Ok(facts) = from.symlink_metadata() else { continue };
+            if !facts.is_file() || stays_inside(&self.pkgdir, &from, &package.path).is_err() {
+                continue;
+            }
+            if self.is_held_already(&package, &facts)? {
+                continue;
+            }
+            let (held, to) = self.free_name(&package.path)?;
+            disk::make_private_directory(disk::parent(&to))?;
+            disk::second_name(&from, &to)?;
+            folders.insert(disk::parent(&to).to_owned());
+            self.journal.records.push(Record {
+                size: Identity::of(&facts).size(),
+                path: package.path,
+                held,
+                cpv: package.cpv,
+                build_id: package.build_id,
+                since,
+                reason: None,
+                updates: package.updates,
+                entry: package.entry,
+            });
+        }
+        for folder in folders {
+            self.sync_up_to_state(&folder)?;
+        }
+        // a second name that the journal does not know yet is found by looking into the folder
+        self.journal.staged = staged;
+        self.journal.write(&self.state())
+    }
+
+    /// Whether the package has its second name from an earlier run, in which it could not be signed; then it is at risk
+    /// for the old updates as well as for the new ones.
+    fn is_held_already(&mut self, package: &AtRisk, facts: &std::fs::Metadata) -> Result<bool, StoreError> {
+        let held_directory = self.held_directory();
+        for record in self.journal.records.iter_mut().filter(|record| record.path == package.path) {
+            let held = below(&held_directory, &record.held)?.symlink_metadata();
+            if held.is_ok_and(|held| Identity::of(&held).is_copy_of(&Identity::of(facts))) {
+                record.reason = None;
+                for update in &package.updates {
+                    if !record.updates.contains(update) {
+                        record.updates.push(update.clone());
+                    }
+                }
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes the names on the way from `folder` up to our own folder last.
+    fn sync_up_to_state(&self, folder: &Path) -> Result<(), StoreError> {
+        let state = self.state();
+        for ancestor in folder.ancestors() {
+            disk::sync_directory(ancestor)?;
+            if ancestor == state {
+                break;
+            }
+        }
+        disk::sync_directory(&self.pkgdir)
+    }
+
+    pub(super) fn held_directory(&self) -> PathBuf {
+        self.state().join(HELD_DIRECTORY)
+    }
+
+    fn free_name(&self, path: &str) -> Result<(String, PathBuf), StoreError> {
+        let mut number = 1;
+        loop {
+            let name = if number == 1 { format!("{path}.held") } else { format!("{path}.held.{number}") };
+            let full = below(&self.held_directory(), &name)?;
+            let promised = self.journal.records.iter().any(|record| record.held == name);
+            if !promised && full.symlink_metadata().is_err() {
+                return Ok((name, full));
+            }
+            number += 1;
+        }
+    }
+
+    /// Says why the package at `path` stays held. Returns whether it is held.
+    pub fn keep(&mut self, path: &str, reason: &str) -> bool {
+        let mut kept = false;
+        for record in self.journal.records.iter_mut().filter(|record| record.path == path) {
+            if record.reason.is_none() {
+                record.reason = Some(reason.to_owned());
+            }
+            kept = true;
+        }
+        kept
+    }
+
+    /// Takes away the second name of a package that needs none: it is not ours, or nothing was changed.
+    ///
+    /// # Errors
+    /// The name cannot be removed.
+    pub fn release(&mut self, path: &str) -> Result<(), StoreError> {
+        let held: Vec<String> = (self.journal.records.iter())
+            .filter(|record| record.path == path && record.reason.is_none())
+            .map(|record| record.held.clone())
+            .collect();
+        held.iter().try_for_each(|name| self.drop_held(name))
+    }
+
+    /// Removes a held file, named below the folder `held`, and its record.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn drop_held(&mut self, held: &str) -> Result<(), StoreError> {
+        disk::remove_if_there(&below(&self.held_directory(), held)?)?;
+        self.journal.records.retain(|record| record.held != held);
+        Ok(())
+    }
+}
+
+/// Removes a folder and those in it, as far as they are empty.
+pub(super) fn remove_empty_directories(path: &Path) {
+    if let Ok(entries) = std::fs::read_dir(path) {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_empty_directories(&entry.path());
+            }
+        }
+        let _ = std::fs::remove_dir(path);
+    }
+}
