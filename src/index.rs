@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 /// The metadata keys that hold dependencies, in Portage's order (`Package._dep_keys`).
 pub const DEPENDENCY_KEYS: [&str; 5] = ["BDEPEND", "DEPEND", "IDEPEND", "PDEPEND", "RDEPEND"];
 
-/// The highest `VERSION` of the index that Portage reads and we understand.
-const SUPPORTED_VERSION: u64 = 0;
-
 /// Why an index could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -88,7 +85,7 @@ impl PackageIndex {
         let found = match version.map(|(_, value)| value.trim()) {
             None => Some("no VERSION in its header".to_owned()),
             Some(value) => match value.parse::<u64>() {
-                Ok(number) if number <= SUPPORTED_VERSION => None,
+                Ok(0) => None,
                 _ => Some(format!("VERSION {value}, which is not supported")),
             },
         };
@@ -173,10 +170,10 @@ impl PackageIndex {
                 _ => {}
             }
         }
-        cpv.and_then(|cpv| match path {
-            Some(path) if !path.is_empty() => Some(path.into_owned()),
+        cpv.map(|cpv| match path {
+            Some(path) if !path.is_empty() => path.into_owned(),
             // an entry without PATH is an old one for an xpak package
-            _ => Some(format!("{cpv}.tbz2")),
+            _ => format!("{cpv}.tbz2"),
         })
     }
 

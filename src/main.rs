@@ -1,2 +1,10 @@
-//! The command.
-fn main() {}
+//! The command `binpkg-resign`: parses, runs, prints, and ends with the contract's exit status.
+
+use std::process::ExitCode;
+
+use binpkg_resign::cli::Cli;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    binpkg_resign::front::run(&Cli::parse())
+}

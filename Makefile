@@ -1,0 +1,80 @@
+# binpkg-resign: what to build, test and install. `make` names the targets.
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+EPREFIX ?=
+DESTDIR ?=
+PYTHON ?= python3
+CARGO ?= cargo
+
+# The Portage that is the oracle, and the oldest that users of signed packages are likely to have.
+PORTAGE_NEWEST := 3.0.83
+PORTAGE_OLDEST := 3.0.60
+VENVS := target/portage-$(PORTAGE_NEWEST)/.ready target/portage-$(PORTAGE_OLDEST)/.ready
+PYTEST = target/portage-$(PORTAGE_NEWEST)/bin/python -m pytest -p no:cacheprovider
+# The tests run side by side, one process a core.
+PYTEST_JOBS ?= auto
+
+.PHONY: help setup build release test test-rust test-portage test-full lint demo install uninstall
+
+help:
+	@echo 'make demo       what this does, shown with the real Portage in a throw-away prefix'
+	@echo 'make build      the program, for testing (release: optimised)'
+	@echo 'make test       everything, with its own set-up (test-full: at full size)'
+	@echo 'make lint       formatting, clippy, shellcheck'
+	@echo 'make install    into DESTDIR, PREFIX=$(PREFIX), SYSCONFDIR=$(SYSCONFDIR), EPREFIX'
+
+setup: tests/lab/.system $(VENVS)
+
+.PHONY: tests/lab/.system
+tests/lab/.system:
+	@PYTHON='$(PYTHON)' tests/lab/setup
+
+# pytest lives beside the newest Portage; the older one is only ever run by it.
+target/portage-$(PORTAGE_NEWEST)/.ready: WITH = pytest==8.3.4 pytest-xdist==3.6.1
+target/portage-%/.ready: | tests/lab/.system
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check portage==$* $(WITH)
+	$(@D)/bin/python -c 'import portage.gpkg'
+	touch $@
+
+build:
+	$(CARGO) build --locked
+
+release:
+	$(CARGO) build --locked --release
+
+test: setup build test-rust test-portage
+
+test-rust: setup
+	$(CARGO) test --locked
+
+test-portage: setup build
+	$(PYTEST) -n $(PYTEST_JOBS) tests
+
+test-full: setup build test-rust
+	BINPKG_RESIGN_FULL=1 $(PYTEST) -n $(PYTEST_JOBS) tests
+
+lint: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	shellcheck hooks/postsync.d/* tests/lab/setup .ci/run
+
+demo: setup build
+	@target/portage-$(PORTAGE_NEWEST)/bin/python -m tests.lab.demo
+
+# Not built here, so that `sudo make install` compiles nothing: run `make release` first.
+BINARY ?= target/release/binpkg-resign
+ROOTED := $(DESTDIR)$(EPREFIX)
+
+install:
+	@test -x $(BINARY) || { echo 'Run `make release` first.' >&2; exit 1; }
+	install -D -m 755 $(BINARY) $(ROOTED)$(PREFIX)/bin/binpkg-resign
+	install -D -m 755 hooks/postsync.d/50-binpkg-resign $(ROOTED)$(SYSCONFDIR)/portage/postsync.d/50-binpkg-resign
+	install -D -m 644 README.md $(ROOTED)$(PREFIX)/share/doc/binpkg-resign/README.md
+	install -D -m 644 LICENSE $(ROOTED)$(PREFIX)/share/doc/binpkg-resign/LICENSE
+
+uninstall:
+	rm -f $(ROOTED)$(PREFIX)/bin/binpkg-resign
+	rm -f $(ROOTED)$(SYSCONFDIR)/portage/postsync.d/50-binpkg-resign
+	rm -rf $(ROOTED)$(PREFIX)/share/doc/binpkg-resign

@@ -1,0 +1,77 @@
+//! The command line: options and help texts only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps signed binary packages through package moves: applies profiles/updates to them and signs them again, before
+/// Portage's own update pass removes them.
+#[derive(Debug, Parser)]
+#[command(name = "binpkg-resign", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Where etc/portage lies (as PORTAGE_CONFIGROOT)
+    #[arg(long, value_name = "DIR", global = true)]
+    pub config_root: Option<PathBuf>,
+    /// The system that packages are for (as ROOT)
+    #[arg(long, value_name = "DIR", global = true)]
+    pub root: Option<PathBuf>,
+    /// The prefix that Portage is installed in (as EPREFIX)
+    #[arg(long, value_name = "DIR", global = true)]
+    pub prefix: Option<PathBuf>,
+    /// Where the binary packages lie (as PKGDIR)
+    #[arg(long, value_name = "DIR", global = true)]
+    pub pkgdir: Option<PathBuf>,
+    /// How many packages to prepare at once [default: the number of processors]
+    #[arg(short, long, value_name = "N", global = true)]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Say what becomes of each package
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Colour the output
+    #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NOCOLOR or NO_COLOR is set.
+    Auto,
+    /// Always.
+    #[value(alias = "yes", alias = "always")]
+    Y,
+    /// Never.
+    #[value(alias = "no", alias = "never")]
+    N,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Apply pending updates to signed binary packages and sign them again; the hook runs this
+    Apply {
+        /// Say what would change, package by package, and why; write nothing and sign nothing
+        #[arg(short, long)]
+        pretend: bool,
+        /// Take every update file, not only those that Portage has yet to process
+        #[arg(long)]
+        all: bool,
+    },
+}

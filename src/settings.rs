@@ -1,0 +1,276 @@
+//! What Portage's configuration comes to. The only reader of /etc/portage and of the environment.
+//!
+//! We are run in two ways. From a shell, the whole cascade is read as Portage reads it: make.globals, profiles,
+//! make.conf, the environment over them. In a hook, the environment *is* what Portage computed from all that, so
+//! nothing is read but for the few variables that Portage keeps to itself. Either way a file is opened only when a
+//! value is asked for that needs it, and what is wrong with it is reported there.
+//!
+//! Values are data: nothing in them is ever executed.
+
+mod environment;
+mod error;
+mod expand;
+mod files;
+mod ini;
+mod layers;
+mod layout;
+mod make_conf;
+mod profile;
+mod repos;
+mod roots;
+mod shlex;
+mod signing;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+pub use environment::Environment;
+pub use error::SettingsError;
+pub use repos::{Repositories, Repository};
+pub use signing::{Foreign, KeyMigration, NotSigning, Signing};
+
+use expand::Expanded;
+use layers::{Layers, computed_sources, plus_minus};
+use repos::Loaded;
+use roots::{Roots, Start};
+
+/// Variables that Portage does not hand on to the commands it runs, so that in a hook only the files have them
+/// (`portage/package/ebuild/_config/special_env_vars.py`, `environ_filter`).
+const KEPT_BACK: &str = "DEPEND RDEPEND PDEPEND SRC_URI BDEPEND IDEPEND INFOPATH MANPATH PYTHONUTF8 USER GLOBSORT \
+    HISTFILE POSIXLY_CORRECT ACCEPT_CHOSTS ACCEPT_KEYWORDS ACCEPT_PROPERTIES ACCEPT_RESTRICT AUTOCLEAN \
+    BINPKG_COMPRESS BINPKG_COMPRESS_FLAGS CLEAN_DELAY COLLISION_IGNORE CONFIG_PROTECT CONFIG_PROTECT_MASK \
+    EGENCACHE_DEFAULT_OPTS EMERGE_DEFAULT_OPTS EMERGE_LOG_DIR EMERGE_WARNING_DELAY FETCH_WRAPPER FETCHCOMMAND \
+    FETCHCOMMAND_FTP FETCHCOMMAND_HTTP FETCHCOMMAND_HTTPS FETCHCOMMAND_RSYNC FETCHCOMMAND_SFTP FETCHCOMMAND_SSH \
+    GENTOO_MIRRORS NOCONFMEM O PORTAGE_BACKGROUND PORTAGE_BACKGROUND_UNMERGE PORTAGE_BINHOST PORTAGE_BINPKG_FORMAT \
+    PORTAGE_BUILDDIR_LOCKED PORTAGE_CHECKSUM_FILTER PORTAGE_ELOG_CLASSES PORTAGE_ELOG_MAILFROM \
+    PORTAGE_ELOG_MAILSUBJECT PORTAGE_ELOG_MAILURI PORTAGE_ELOG_SYSTEM PORTAGE_FETCH_CHECKSUM_TRY_MIRRORS \
+    PORTAGE_FETCH_RESUME_MIN_SIZE PORTAGE_GPG_DIR PORTAGE_GPG_KEY PORTAGE_GPG_SIGNING_COMMAND \
+    PORTAGE_IONICE_COMMAND PORTAGE_PACKAGE_EMPTY_ABORT PORTAGE_REPO_DUPLICATE_WARN PORTAGE_RO_DISTDIRS \
+    PORTAGE_RSYNC_EXTRA_OPTS PORTAGE_RSYNC_OPTS PORTAGE_RSYNC_RETRIES PORTAGE_SSH_OPTS PORTAGE_SYNC_STALE \
+    PORTAGE_TRUST_HELPER PORTAGE_USE PORTAGE_LOG_FILTER_FILE_CMD PORTAGE_LOGDIR PORTAGE_LOGDIR_CLEAN \
+    QUICKPKG_DEFAULT_OPTS REPOMAN_DEFAULT_OPTS RESUMECOMMAND RESUMECOMMAND_FTP RESUMECOMMAND_HTTP \
+    RESUMECOMMAND_HTTPS RESUMECOMMAND_RSYNC RESUMECOMMAND_SFTP RESUMECOMMAND_SSH UNINSTALL_IGNORE \
+    USE_EXPAND_HIDDEN USE_ORDER __PORTAGE_HELPER SYNC";
+
+/// Where the command line says that things are. What it does not say, the environment does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Locations {
+    /// `--config-root`, over `PORTAGE_CONFIGROOT`: below it are `etc/portage` and so on.
+    pub config_root: Option<PathBuf>,
+    /// `--root`, over `ROOT`.
+    pub root: Option<PathBuf>,
+    /// `--prefix`, over both `EPREFIX` and `PORTAGE_OVERRIDE_EPREFIX`: Portage, its configuration and the target are
+    /// all in this prefix.
+    pub eprefix: Option<PathBuf>,
+    /// `--pkgdir`, over `PKGDIR`.
+    pub pkgdir: Option<PathBuf>,
+}
+
+/// Who made the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Situation {
+    /// Anybody; it is one layer of the configuration.
+    Shell,
+    /// Portage, for a hook; it is the configuration.
+    Hook,
+}
+
+impl Situation {
+    /// A hook is told by `PORTAGE_FEATURES`, which nothing but Portage's `config.environ()` sets, and sets equal to
+    /// `FEATURES`, along with what else it never leaves out. An ebuild's own phases have `EBUILD_PHASE` as well. Where
+    /// the command line names another place, Portage's values are not for that place.
+    fn of(locations: &Locations, environment: &Environment) -> Self {
+        const ALWAYS: [&str; 8] = [
+            "FEATURES",
+            "PORTAGE_BIN_PATH",
+            "PORTAGE_CONFIGROOT",
+            "PORTAGE_OVERRIDE_EPREFIX",
+            "PORTAGE_REPOSITORIES",
+            "EPREFIX",
+            "EROOT",
+            "ROOT",
+        ];
+        let elsewhere = locations.config_root.is_some() || locations.root.is_some() || locations.eprefix.is_some();
+        let features = environment.get("PORTAGE_FEATURES").ok().flatten();
+        let same = features.is_some() && features == environment.get("FEATURES").ok().flatten();
+        let computed = same && ALWAYS.iter().all(|name| environment.has(name)) && !environment.has("EBUILD_PHASE");
+        if computed && !elsewhere { Self::Hook } else { Self::Shell }
+    }
+}
+
+/// Portage's configuration, and ours within it. Files are read when a value needs them, once.
+#[derive(Debug)]
+pub struct Settings {
+    environment: Environment,
+    situation: Situation,
+    start: Start,
+    pkgdir_given: Option<PathBuf>,
+    roots: OnceLock<Roots>,
+    layers: OnceLock<Layers>,
+    computed_repositories: OnceLock<Repositories>,
+    features: OnceLock<BTreeSet<String>>,
+    pkgdir: OnceLock<PathBuf>,
+}
+
+impl Settings {
+    /// Settings for these places and this environment. No file is read yet.
+    pub fn load(locations: &Locations, environment: Environment) -> Result<Self, SettingsError> {
+        Ok(Self {
+            situation: Situation::of(locations, &environment),
+            start: Start::new(locations, &environment)?,
+            pkgdir_given: locations.pkgdir.clone(),
+            environment,
+            roots: OnceLock::new(),
+            layers: OnceLock::new(),
+            computed_repositories: OnceLock::new(),
+            features: OnceLock::new(),
+            pkgdir: OnceLock::new(),
+        })
+    }
+
+    /// The final value of a variable, as `portageq envvar` prints it; `None` if it is not set.
+    ///
+    /// `USE` and what follows from it (the variables of `USE_EXPAND`, `ACCEPT_LICENSE` and its like) are computed by
+    /// Portage only; outside of a hook `USE` is never set here, and the others are as they stand in the topmost file.
+    pub fn get(&self, name: &str) -> Result<Option<&str>, SettingsError> {
+        if self.situation == Situation::Hook {
+            // The environment has the roots too, but in the form that suits ebuilds.
+            if let Some((_, value)) = self.roots()?.variables().into_iter().find(|(root, _)| *root == name) {
+                return Ok(Some(value));
+            }
+            let value = self.environment.get(name)?;
+            if value.is_some() || !is_kept_back(name) {
+                return Ok(value);
+            }
+        }
+        let value = self.layers()?.values.get(name).map(String::as_str);
+        if value.is_none() || self.environment.get(name).is_err() {
+            self.environment.get(name)?;
+        }
+        Ok(value)
+    }
+
+    /// The `FEATURES` in effect.
+    pub fn features(&self) -> Result<&BTreeSet<String>, SettingsError> {
+        once(&self.features, || Ok(plus_minus(self.get("FEATURES")?)))
+    }
+
+    /// Whether `FEATURES` has `feature`.
+    pub fn has_feature(&self, feature: &str) -> Result<bool, SettingsError> {
+        Ok(self.features()?.contains(feature))
+    }
+
+    /// `PKGDIR`: where binary packages are. `//`, `.` and `..` are taken out by name, as Portage does; symbolic links
+    /// stay.
+    pub fn pkgdir(&self) -> Result<&Path, SettingsError> {
+        let path = once(&self.pkgdir, || {
+            let value = match &self.pkgdir_given {
+                Some(path) => roots::text(path, "--pkgdir")?,
+                None => self.get("PKGDIR")?.unwrap_or_default().to_owned(),
+            };
+            if value.is_empty() {
+                let globals = self.start.globals().join("make.globals");
+                return Err(SettingsError::Unset { name: "PKGDIR", globals });
+            }
+            Ok(PathBuf::from(files::normalize(&value)))
+        })?;
+        Ok(path)
+    }
+
+    /// `PORTAGE_CONFIGROOT`: what `etc/portage` is below.
+    pub fn config_root(&self) -> &Path {
+        Path::new(&self.start.config_root)
+    }
+
+    /// `EPREFIX`: the prefix of the target, empty where there is none.
+    pub fn eprefix(&self) -> &Path {
+        Path::new(&self.start.eprefix)
+    }
+
+    /// `EROOT`: `ROOT` and `EPREFIX` together, what installed packages are below.
+    pub fn eroot(&self) -> Result<&Path, SettingsError> {
+        Ok(Path::new(&self.roots()?.eroot))
+    }
+
+    /// The file in which Portage remembers the update files it has processed (`$EROOT/var/cache/edb/mtimedb`).
+    pub fn mtimedb_path(&self) -> Result<PathBuf, SettingsError> {
+        Ok(self.roots()?.in_eroot("var/cache/edb/mtimedb"))
+    }
+
+    /// The ebuild repositories.
+    pub fn repositories(&self) -> Result<&Repositories, SettingsError> {
+        match self.environment.get("PORTAGE_REPOSITORIES")? {
+            Some(text) if self.situation == Situation::Hook => once(&self.computed_repositories, || {
+                Ok(Loaded::load(&computed_sources(self.roots()?, text))?.repositories)
+            }),
+            _ => Ok(&self.layers()?.repositories),
+        }
+    }
+
+    /// `text` with its variables replaced by their values (`portage.util.varexpand`); empty where Portage cannot
+    /// understand it.
+    pub fn expand(&self, text: &str) -> Result<String, SettingsError> {
+        match expand::expand(text, &mut |name| Ok(self.get(name)?.map(str::to_owned)))? {
+            Expanded::Value(value) => Ok(value),
+            Expanded::Bad(what) => {
+                log::warn!("{what}; it counts as empty: {text}");
+                Ok(String::new())
+            }
+            Expanded::TooLong => Err(SettingsError::too_much(self.config_root(), "a value is too long")),
+        }
+    }
+
+    /// The environment for commands that Portage would run with its own (`config.environ()`): in a hook it is ours as
+    /// it is; otherwise ours and, over it, what the configuration sets.
+    pub fn command_environment(&self) -> Result<BTreeMap<OsString, OsString>, SettingsError> {
+        let ours = self.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut all: BTreeMap<OsString, OsString> = ours.collect();
+        if self.situation == Situation::Hook {
+            return Ok(all);
+        }
+        let values = &self.layers()?.values;
+        all.extend(values.iter().map(|(name, value)| (name.into(), value.into())));
+        all.retain(|name, _| !name.to_str().is_some_and(is_kept_back));
+        for name in ["ROOT", "SYSROOT", "EROOT"] {
+            let value = values.get(name).map_or("", |value| value.trim_end_matches('/'));
+            all.insert(name.into(), value.into());
+        }
+        for name in ["ESYSROOT", "BROOT"] {
+            all.remove(std::ffi::OsStr::new(name));
+        }
+        all.insert("PORTAGE_FEATURES".into(), values.get("FEATURES").map(OsString::from).unwrap_or_default());
+        Ok(all)
+    }
+
+    fn roots(&self) -> Result<&Roots, SettingsError> {
+        once(&self.roots, || {
+            if self.start.has_root() { self.start.finish(None) } else { Ok(self.layers()?.roots.clone()) }
+        })
+    }
+
+    fn layers(&self) -> Result<&Layers, SettingsError> {
+        once(&self.layers, || Layers::load(&self.start, &self.environment))
+    }
+}
+
+/// What `cell` has, or else what `make` makes, which is then kept.
+fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T, SettingsError>) -> Result<&T, SettingsError> {
+    match cell.get() {
+        Some(value) => Ok(value),
+        None => {
+            let value = make()?;
+            Ok(cell.get_or_init(|| value))
+        }
+    }
+}
+
+/// The words of a command line, as Python's `shlex.split` takes it apart; `None` if a quotation or an escape has no end.
+pub fn split_words(text: &str) -> Option<Vec<String>> {
+    shlex::split(text).ok()
+}
+
+fn is_kept_back(name: &str) -> bool {
+    KEPT_BACK.split(' ').any(|known| known == name)
+}

@@ -1,0 +1,89 @@
+//! What can be wrong with a configuration.
+
+use std::path::{Path, PathBuf};
+
+/// Why the configuration cannot be used. Each text says what is wrong, where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// `PORTAGE_CONFIGROOT` (or `--config-root`) names no directory.
+    #[error("PORTAGE_CONFIGROOT={path:?} is not a directory; correct PORTAGE_CONFIGROOT or --config-root")]
+    ConfigRoot {
+        /// The directory looked for.
+        path: PathBuf,
+    },
+    /// `SYSROOT` is set although `ROOT` is `/`; Portage refuses this as well.
+    #[error("SYSROOT={sysroot:?} must be unset or / when ROOT is /")]
+    Sysroot {
+        /// What it is set to.
+        sysroot: String,
+    },
+    /// A file or directory could not be read.
+    #[error("cannot read {path:?}: {source}")]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A configuration file that Portage refuses, too.
+    #[error("{path:?}, line {line}: {what}; correct the line")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1, as Portage counts.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file that is too large, or a chain of files that is too long, to be a configuration.
+    #[error("{path:?}: {what}; Portage would not get through this either")]
+    TooMuch {
+        /// Where reading stopped.
+        path: PathBuf,
+        /// Of what there was too much.
+        what: &'static str,
+    },
+    /// A variable or path that we need is not valid UTF-8.
+    #[error("{name} is not valid UTF-8; set it to a name that is")]
+    NotUtf8 {
+        /// The variable or option.
+        name: String,
+    },
+    /// A variable that cannot be done without is not set anywhere.
+    #[error(
+        "{name} is not set, not even in make.globals (looked for it in {globals:?}); is Portage installed, and \
+             PORTAGE_OVERRIDE_EPREFIX right?"
+    )]
+    Unset {
+        /// The variable.
+        name: &'static str,
+        /// The make.globals that should have had it.
+        globals: PathBuf,
+    },
+    /// A variable has a value that means nothing.
+    #[error("{name}={value:?}: {why}")]
+    Value {
+        /// The variable.
+        name: &'static str,
+        /// Its value, or the part of it that is wrong.
+        value: String,
+        /// What is wrong with it and what is allowed.
+        why: &'static str,
+    },
+    /// The `[DEFAULT]` section of repos.conf makes itself a repository, on which Portage breaks, too.
+    #[error(
+        "the [DEFAULT] section of repos.conf has a location of another repository; \
+             move it to the section of that repository"
+    )]
+    DefaultSection,
+}
+
+impl SettingsError {
+    pub(super) fn read(path: &Path, source: std::io::Error) -> Self {
+        Self::Read { path: path.to_owned(), source }
+    }
+
+    pub(super) fn too_much(path: &Path, what: &'static str) -> Self {
+        Self::TooMuch { path: path.to_owned(), what }
+    }
+}

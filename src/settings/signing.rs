@@ -1,0 +1,144 @@
+//! Whether and how packages are signed, and our own settings beside Portage's.
+
+use std::time::Duration;
+
+use super::files::words;
+use super::{Settings, SettingsError};
+
+/// How Portage is configured to sign binary packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signing {
+    /// `BINPKG_GPG_SIGNING_GPG_HOME`: the gpg home with the secret key.
+    pub home: String,
+    /// `BINPKG_GPG_SIGNING_KEY`: whatever gpg's `--local-user` takes.
+    pub key: String,
+    /// `BINPKG_GPG_SIGNING_DIGEST`: SHA512 unless set.
+    pub digest: String,
+    /// `BINPKG_GPG_SIGNING_BASE_COMMAND` as it is set, variables not expanded; empty if it is not set.
+    pub base_command: String,
+}
+
+/// What is missing for packages to be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotSigning {
+    /// `FEATURES` lacks `binpkg-signing`.
+    #[error("FEATURES lacks binpkg-signing")]
+    Feature,
+    /// `BINPKG_GPG_SIGNING_GPG_HOME` is not set or empty.
+    #[error("BINPKG_GPG_SIGNING_GPG_HOME is not set")]
+    Home,
+    /// `BINPKG_GPG_SIGNING_KEY` is not set or empty.
+    #[error("BINPKG_GPG_SIGNING_KEY is not set")]
+    Key,
+}
+
+/// What happens to packages signed by somebody else that Portage would remove (`BINPKG_RESIGN_FOREIGN`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Foreign {
+    /// They are left to Portage.
+    #[default]
+    Leave,
+    /// They are held.
+    Hold,
+}
+
+/// One pair of `BINPKG_GPG_SIGNING_KEY_MIGRATION`: what `old` signed is ours, and is signed again with `new`.
+/// Both are fingerprints in capitals, 40 (version 4) or 64 (version 5 and 6) hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyMigration {
+    /// The key that signed until now.
+    pub old: String,
+    /// The key that signs from now on.
+    pub new: String,
+}
+
+impl Settings {
+    /// How to sign, or `None` if signing is not configured; [`Settings::why_not_signing`] then says what is missing.
+    pub fn signing(&self) -> Result<Option<Signing>, SettingsError> {
+        if self.why_not_signing()?.is_some() {
+            return Ok(None);
+        }
+        let text = |name| Ok::<_, SettingsError>(self.get(name)?.unwrap_or_default().to_owned());
+        let digest = text("BINPKG_GPG_SIGNING_DIGEST")?;
+        Ok(Some(Signing {
+            home: text("BINPKG_GPG_SIGNING_GPG_HOME")?,
+            key: text("BINPKG_GPG_SIGNING_KEY")?,
+            digest: if digest.is_empty() { "SHA512".to_owned() } else { digest },
+            base_command: text("BINPKG_GPG_SIGNING_BASE_COMMAND")?,
+        }))
+    }
+
+    /// What is missing for packages to be signed; `None` if nothing is.
+    pub fn why_not_signing(&self) -> Result<Option<NotSigning>, SettingsError> {
+        if !self.has_feature("binpkg-signing")? {
+            return Ok(Some(NotSigning::Feature));
+        }
+        for (name, missing) in
+            [("BINPKG_GPG_SIGNING_GPG_HOME", NotSigning::Home), ("BINPKG_GPG_SIGNING_KEY", NotSigning::Key)]
+        {
+            if words(self.get(name)?.unwrap_or_default()).next().is_none() {
+                return Ok(Some(missing));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `BINPKG_GPG_SIGNING_KEY_MIGRATION`: pairs `OLD=NEW` of fingerprints, separated by white space.
+    pub fn key_migrations(&self) -> Result<Vec<KeyMigration>, SettingsError> {
+        const NAME: &str = "BINPKG_GPG_SIGNING_KEY_MIGRATION";
+        let wrong = |value: &str, why| SettingsError::Value { name: NAME, value: value.to_owned(), why };
+        let mut migrations: Vec<KeyMigration> = Vec::new();
+        for pair in words(self.get(NAME)?.unwrap_or_default()) {
+            let (old, new) =
+                pair.split_once('=').ok_or_else(|| wrong(pair, "write it as OLD=NEW, two fingerprints"))?;
+            let why = "not a fingerprint; write all of its 40 (or 64) hexadecimal digits, without spaces";
+            let old = fingerprint(old).ok_or_else(|| wrong(pair, why))?;
+            let new = fingerprint(new).ok_or_else(|| wrong(pair, why))?;
+            if old == new {
+                return Err(wrong(pair, "both keys are the same; remove the pair"));
+            }
+            if migrations.iter().any(|known| known.old == old && known.new != new) {
+                return Err(wrong(pair, "this old key has another new key already; keep one of the pairs"));
+            }
+            if !migrations.iter().any(|known| known.old == old) {
+                migrations.push(KeyMigration { old, new });
+            }
+        }
+        Ok(migrations)
+    }
+
+    /// `BINPKG_RESIGN_FOREIGN`: `leave` (the default) or `hold`.
+    pub fn foreign(&self) -> Result<Foreign, SettingsError> {
+        const NAME: &str = "BINPKG_RESIGN_FOREIGN";
+        let value = self.get(NAME)?.unwrap_or_default();
+        let mut words = words(value);
+        match (words.next(), words.next()) {
+            (None | Some("leave"), None) => Ok(Foreign::Leave),
+            (Some("hold"), None) => Ok(Foreign::Hold),
+            _ => Err(SettingsError::Value { name: NAME, value: value.to_owned(), why: "set it to leave or to hold" }),
+        }
+    }
+
+    /// `BINPKG_RESIGN_TIMEOUT`: how long one signing command may take when there is no terminal; 60 seconds unless set.
+    pub fn sign_timeout(&self) -> Result<Duration, SettingsError> {
+        const NAME: &str = "BINPKG_RESIGN_TIMEOUT";
+        let value = self.get(NAME)?.unwrap_or_default();
+        let text = super::files::strip(value);
+        if text.is_empty() {
+            return Ok(Duration::from_secs(60));
+        }
+        let seconds = text.parse::<u32>().ok().filter(|seconds| *seconds > 0 && !text.starts_with('+'));
+        seconds.map(|seconds| Duration::from_secs(seconds.into())).ok_or_else(|| SettingsError::Value {
+            name: NAME,
+            value: value.to_owned(),
+            why: "set it to a whole number of seconds, at least 1",
+        })
+    }
+}
+
+/// A fingerprint in capitals, with or without `0x` before it; `None` if it is none.
+fn fingerprint(text: &str) -> Option<String> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let whole = matches!(digits.len(), 40 | 64) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    whole.then(|| digits.to_ascii_uppercase())
+}
