@@ -77,7 +77,7 @@ fn a_build_that_was_moved_before_is_not_moved_again() {
 
 #[test]
 fn a_taken_build_id_gives_the_next_one() {
-    let packages = [("x/a-1", "1", ""), ("y/a-1", "1", "").clone()];
+    let packages = [("x/a-1", "1", ""), ("y/a-1", "1", "")];
     let (_folder, set) = updates(&[("gentoo", "move x/a y/a\n")]);
     let text = String::from_utf8(index(&packages).render(0)).unwrap();
     // another build under the new name, built at another time
