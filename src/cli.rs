@@ -74,4 +74,31 @@ pub enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Show packages that are kept safe because they could not be signed; try again; give them up
+    Held {
+        /// What to do about them [default: list]
+        #[command(subcommand)]
+        command: Option<HeldCommand>,
+    },
+    /// Sign again what a migrated key has signed (BINPKG_GPG_SIGNING_KEY_MIGRATION)
+    Rekey {
+        /// Say which packages would be signed again; write nothing and sign nothing
+        #[arg(short, long)]
+        pretend: bool,
+    },
+}
+
+/// What to do about held packages.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HeldCommand {
+    /// Show them: package, size, since when, why
+    List,
+    /// Do what is still to be done and bring them back
+    Retry,
+    /// Give them up: remove them for good
+    Drop {
+        /// Their paths below PKGDIR, as `held list` shows them
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<String>,
+    },
 }

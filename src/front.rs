@@ -3,12 +3,12 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Colour, Command, Common};
+use crate::cli::{Cli, Colour, Command, Common, HeldCommand};
 use crate::pipeline::Interrupt;
 use crate::report::{Detail, Level, Mode, Report, Style, mark};
 use crate::settings::{Environment, Locations, Settings};
 use crate::updates::Selection;
-use crate::{ApplyOptions, Error};
+use crate::{Error, Run, held, rekey};
 
 /// Runs a command; prints what there is to say.
 #[must_use]
@@ -57,16 +57,24 @@ fn execute(cli: &Cli, interrupt: &Interrupt) -> Result<Report, Error> {
         pkgdir: common.pkgdir.clone(),
     };
     let settings = Settings::load(&locations, Environment::of_process())?;
-    match cli.command {
+    let run = |pretend: bool| Run {
+        settings: &settings,
+        mode: if pretend { Mode::Pretend } else { Mode::Real },
+        jobs: jobs(common),
+        terminal: terminal(),
+        interrupt,
+        progress: &|_, _| {},
+    };
+    match &cli.command {
         Command::Apply { pretend, all } => {
-            let options = ApplyOptions {
-                mode: if pretend { Mode::Pretend } else { Mode::Real },
-                selection: if all { Selection::All } else { Selection::Pending },
-                jobs: jobs(common),
-                terminal: terminal(),
-            };
-            crate::apply(&settings, &options, interrupt, &|_, _| {})
+            crate::apply(&run(*pretend), if *all { Selection::All } else { Selection::Pending })
         }
+        Command::Held { command } => match command {
+            None | Some(HeldCommand::List) => held::list(&run(false)),
+            Some(HeldCommand::Retry) => held::retry(&run(false)),
+            Some(HeldCommand::Drop { paths }) => held::give_up(&run(false), paths),
+        },
+        Command::Rekey { pretend } => rekey::rekey(&run(*pretend)),
     }
 }
 

@@ -46,15 +46,15 @@ pub struct Work {
     pub in_place: Option<Edit>,
     /// Copies under new names (`move`); the package itself stays.
     pub copies: Vec<Edit>,
-    /// The updates that never come to an end with this package: every pass changes it again.
-    pub endless: Option<String>,
+    /// Why it can only be kept safe, whatever is signed: Portage would take it away all the same.
+    pub doomed: Option<String>,
 }
 
 impl Work {
     /// Whether Portage's pass would remove the package if it is signed.
     #[must_use]
     pub fn is_at_risk(&self) -> bool {
-        self.in_place.is_some() || self.endless.is_some()
+        self.in_place.is_some() || self.doomed.is_some()
     }
 }
 
@@ -170,6 +170,21 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
 }
 
 impl Edit {
+    /// A package that stays as its block of the index says.
+    #[must_use]
+    pub fn unchanged(entry: &Entry) -> Edit {
+        let text = |key: &str| entry.get(key).unwrap_or_default().to_owned();
+        Edit {
+            cpv: text("CPV"),
+            path: text("PATH"),
+            build_id: entry.get("BUILD_ID").map(str::to_owned),
+            slot: entry.get("SLOT").unwrap_or("0").to_owned(),
+            dependencies: DEPENDENCY_KEYS.map(text),
+            steps: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
     /// The block of the index for this package, made from that of the package it comes from; size, time and digests are
     /// still those of the old file.
     #[must_use]

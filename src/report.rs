@@ -1,7 +1,7 @@
 //! Outcomes → what a person reads, or JSON.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -71,6 +71,12 @@ pub struct Outcome {
     pub changes: Vec<Change>,
     /// Why, where it was not signed.
     pub reason: Option<String>,
+    /// For a held package: since when, in seconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// For a held package: its size in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 /// What can become of a package.
@@ -279,6 +285,9 @@ impl Text<'_> {
                 }
             }
             Status::Done | Status::Incomplete => {
+                if self.report.command == "held" && counts.skipped > 0 {
+                    self.line(Level::Info, &plural(counts.skipped, "held package given up", "held packages given up"));
+                }
                 let signed = counts.resigned + counts.moved;
                 if signed > 0 {
                     let text = format!(
@@ -332,10 +341,10 @@ impl Text<'_> {
             Mode::Pretend => format!("{} would be held, not signed:", plural(held.len(), "package", "packages")),
         };
         self.line(Level::Error, &text);
-        for (reason, names) in by_reason(&held) {
+        for (reason, packages) in by_reason(&held) {
             self.line(Level::Error, &format!("    {reason}"));
-            for name in names {
-                self.line(Level::Error, &format!("        {name}"));
+            for package in packages {
+                self.line(Level::Error, &format!("        {}{}", package.name(), package.held_facts()));
             }
         }
         if self.report.mode == Mode::Real {
@@ -348,16 +357,46 @@ impl Text<'_> {
 }
 
 /// Held packages with the same reason together, so that a locked key is explained once.
-fn by_reason<'o>(held: &[&'o Outcome]) -> Vec<(&'o str, Vec<String>)> {
-    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+fn by_reason<'o>(held: &[&'o Outcome]) -> Vec<(&'o str, Vec<&'o Outcome>)> {
+    let mut groups: Vec<(&str, Vec<&Outcome>)> = Vec::new();
     for package in held {
         let reason = package.reason.as_deref().unwrap_or_default();
         match groups.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, names)) => names.push(package.name()),
-            None => groups.push((reason, vec![package.name()])),
+            Some((_, packages)) => packages.push(package),
+            None => groups.push((reason, vec![package])),
         }
     }
     groups
+}
+
+/// A number of bytes for people.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count;
+    let mut rest = 0;
+    let mut unit = 0;
+    while value >= 1024 && unit + 1 < UNITS.len() {
+        rest = value % 1024;
+        value /= 1024;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    if unit == 0 { format!("{value} {name}") } else { format!("{value}.{} {name}", rest * 10 / 1024) }
+}
+
+/// A time span for people, in its largest unit.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => plural_of(seconds, "second"),
+        60..3600 => plural_of(seconds / 60, "minute"),
+        3600..86400 => plural_of(seconds / 3600, "hour"),
+        _ => plural_of(seconds / 86400, "day"),
+    }
+}
+
+fn plural_of(count: u64, unit: &str) -> String {
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 fn plural(count: usize, one: &str, many: &str) -> String {
@@ -365,6 +404,19 @@ fn plural(count: usize, one: &str, many: &str) -> String {
 }
 
 impl Outcome {
+    /// Whether it was signed again.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        matches!(self.outcome, Kind::Resigned | Kind::Moved)
+    }
+
+    /// Size and age of a package in a list of held ones.
+    fn held_facts(&self) -> String {
+        let (Some(size), Some(since)) = (self.size, self.since) else { return String::new() };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        format!(" ({}, {} ago; {})", bytes(size), age(now.saturating_sub(since)), self.path)
+    }
+
     /// The package as users name it: category, name, version and build id.
     #[must_use]
     pub fn name(&self) -> String {

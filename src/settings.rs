@@ -168,12 +168,11 @@ impl Settings {
         let path = once(&self.pkgdir, || {
             let value = match &self.pkgdir_given {
                 Some(path) => roots::text(path, "--pkgdir")?,
-                None => self.get("PKGDIR")?.unwrap_or_default().to_owned(),
+                None => self.get("PKGDIR")?.map(str::to_owned).ok_or_else(|| {
+                    let globals = self.start.globals().join("make.globals");
+                    SettingsError::Unset { name: "PKGDIR", globals }
+                })?,
             };
-            if value.is_empty() {
-                let globals = self.start.globals().join("make.globals");
-                return Err(SettingsError::Unset { name: "PKGDIR", globals });
-            }
             Ok(PathBuf::from(files::normalize(&value)))
         })?;
         Ok(path)
@@ -233,13 +232,11 @@ impl Settings {
         let values = &self.layers()?.values;
         all.extend(values.iter().map(|(name, value)| (name.into(), value.into())));
         all.retain(|name, _| !name.to_str().is_some_and(is_kept_back));
-        for name in ["ROOT", "SYSROOT", "EROOT"] {
+        for name in ["BROOT", "EROOT", "ROOT", "SYSROOT"] {
             let value = values.get(name).map_or("", |value| value.trim_end_matches('/'));
             all.insert(name.into(), value.into());
         }
-        for name in ["ESYSROOT", "BROOT"] {
-            all.remove(std::ffi::OsStr::new(name));
-        }
+        all.remove(std::ffi::OsStr::new("ESYSROOT"));
         all.insert("PORTAGE_FEATURES".into(), values.get("FEATURES").map(OsString::from).unwrap_or_default());
         Ok(all)
     }

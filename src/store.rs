@@ -148,6 +148,14 @@ pub fn open_package(pkgdir: &Path, path: &str) -> Result<(File, Identity), Store
     Ok((file, Identity::of(&facts)))
 }
 
+/// Opens a held package, by its name below the folder `held`.
+///
+/// # Errors
+/// As [`open_package`].
+pub fn open_held(pkgdir: &Path, held: &str) -> Result<(File, Identity), StoreError> {
+    open_package(&pkgdir.join(STATE_DIRECTORY).join(hold::HELD_DIRECTORY), held)
+}
+
 /// Refuses a path whose folder lies, by symbolic links, outside of PKGDIR.
 fn stays_inside(pkgdir: &Path, full: &Path, path: &str) -> Result<(), StoreError> {
     let real = |path: &Path| std::fs::canonicalize(path).map_err(disk::failed("look at", path));

@@ -7,6 +7,7 @@
 
 mod lines;
 mod mtimedb;
+mod remembered;
 mod rewriter;
 
 use std::collections::HashMap;
@@ -242,7 +243,12 @@ fn read_file(path: &Path, mtimedb: &Mtimedb, selection: Selection) -> io::Result
     if !metadata.is_file() {
         return Ok(None);
     }
-    if selection == Selection::Pending && mtimedb.mtime(path).unwrap_or(-1) == metadata.mtime() {
+    let remembered = match selection {
+        Selection::Pending => mtimedb.mtime(path),
+        Selection::All => None,
+    };
+    // Portage has -1 for what it does not remember, so it never takes a file with that mtime.
+    if remembered.unwrap_or(-1) == metadata.mtime() {
         log::debug!("{}: already applied by Portage", path.display());
         return Ok(None);
     }
@@ -252,3 +258,6 @@ fn read_file(path: &Path, mtimedb: &Mtimedb, selection: Selection) -> io::Result
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 
 use super::cpv::{UNKNOWN_REPO, ends_in_version};
 use super::eapi::Eapi;
-use super::parse::{Atom, Operator};
 use super::use_deps::{UseDefault, UseDep, UseState};
 use super::version::{vercmp, without_revision};
+use super::{Atom, Operator};
 
 /// A built package, as far as atoms can ask about it.
 ///
@@ -133,4 +133,80 @@ fn without_leading_zeros(version: &str) -> &str {
     let next_is_digit = version.as_bytes().get(end).is_some_and(u8::is_ascii_digit);
     let start = if next_is_digit { end } else { end.saturating_sub(1) };
     version.get(start..).unwrap_or(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::{Cpv, Slot};
+
+    fn package<'a>(cpv: &'a str, slot: &'a str) -> Candidate<'a> {
+        let cpv = Cpv::parse(cpv).unwrap();
+        let slot = Slot::parse(slot, Eapi::parse("8"));
+        Candidate {
+            cp: cpv.cp(),
+            version: cpv.version,
+            slot: slot.slot,
+            sub_slot: slot.sub_slot,
+            repo: Some("gentoo"),
+            build_id: Some(2),
+            eapi: Eapi::parse("8"),
+            iuse: "+a -b c",
+            use_flags: "a d",
+        }
+    }
+
+    fn atom(text: &str) -> Atom {
+        Atom::parse(text, Eapi::UNSPECIFIED).unwrap()
+    }
+
+    #[test]
+    fn versions_and_slots_match() {
+        let it = package("x/y-1.2-r1", "0/3");
+        for text in [
+            "x/y",
+            "!x/y",
+            "=x/y-1.2-r1",
+            "=x/y-1.2-r1-2",
+            "~x/y-1.2",
+            ">=x/y-1.2",
+            "<x/y-1.10",
+            "=x/y-1*",
+            "=x/y-01*",
+            "x/y:0",
+            "x/y:0/3=",
+            "x/y:=",
+            "x/y::gentoo",
+            "x/y[zzz]",
+        ] {
+            assert!(atom(text).matches(&it), "{text}");
+        }
+        for text in [
+            "x/z",
+            "=x/y-1.2",
+            "=x/y-1.2-r1-3",
+            "~x/y-1.20",
+            ">x/y-1.2-r1",
+            "=x/y-1.2-r10*",
+            "x/y:3",
+            "x/y:0/0",
+            "x/y::guru",
+        ] {
+            assert!(!atom(text).matches(&it), "{text}");
+        }
+        assert!(!atom("=x/y-1*").matches(&package("x/y-10", "0")));
+    }
+
+    #[test]
+    fn only_selecting_looks_at_use_and_asks_for_the_repository() {
+        let it = package("x/y-1", "0");
+        for text in ["x/y[a,-b,-c,d]", "x/y[e(+),-f(-)]", "x/y[a?]", "x/y::gentoo"] {
+            assert!(atom(text).selects(&it), "{text}");
+        }
+        for text in ["x/y[-a]", "x/y[b]", "x/y[e]", "x/y[-e]", "x/y[e(-)]", "x/y[-e(+)]", "x/y[e?]"] {
+            assert!(!atom(text).selects(&it), "{text}");
+        }
+        let nowhere = Candidate { repo: None, ..it };
+        assert!(atom("x/y::gentoo").matches(&nowhere) && !atom("x/y::gentoo").selects(&nowhere));
+    }
 }

@@ -1,236 +1,13 @@
-//! Atoms: their syntax (PMS 8.3) as `portage.dep.Atom` reads it.
-
-use std::fmt;
+//! Reads atoms (PMS 8.3) as `portage.dep.Atom` does.
 
 use super::cpv::{ends_in_version, is_category, is_package_name, is_repository_name, is_slot_name};
 use super::eapi::Eapi;
-use super::use_deps::{self, Defaults, UseDep};
+use super::use_deps::{self, Defaults};
 use super::version::split_version;
-
-/// Why a text is no atom.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AtomError {
-    /// It is an atom in no EAPI.
-    #[error("{text:?} is no package atom: {why}")]
-    Malformed {
-        /// The text.
-        text: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// It is an atom, but has something that this EAPI does not.
-    #[error("{text:?} is no package atom in this EAPI, which has no {feature}")]
-    NotInEapi {
-        /// The text.
-        text: String,
-        /// What this EAPI does not have.
-        feature: &'static str,
-    },
-}
-
-/// How an atom blocks (PMS 8.3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocker {
-    /// `!`
-    Weak,
-    /// `!!`
-    Strong,
-}
-
-/// How an atom compares versions (PMS 8.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
-    /// `<`
-    Less,
-    /// `<=`
-    LessOrEqual,
-    /// `=`
-    Equal,
-    /// `=` with `*` after the version: everything that begins so.
-    Glob,
-    /// `~`: any revision of that version.
-    AnyRevision,
-    /// `>=`
-    GreaterOrEqual,
-    /// `>`
-    Greater,
-}
-
-/// The slot operator of an atom (PMS 8.3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotOperator {
-    /// `=`: rebuild when the sub-slot changes.
-    Equal,
-    /// `*`: any slot will do.
-    Any,
-}
-
-impl SlotOperator {
-    /// The operator as it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SlotOperator::Equal => "=",
-            SlotOperator::Any => "*",
-        }
-    }
-}
-
-/// A part of an atom's text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    start: usize,
-    end: usize,
-}
-
-/// A package atom (PMS 8.3), such as `>=dev-libs/a-1.2:0/3=[b]`, with Portage's additions where
-/// there is no EAPI to forbid them: `::repository`, and a build id after the version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Atom {
-    text: String,
-    blocker: Option<Blocker>,
-    operator: Option<Operator>,
-    cp: Span,
-    version: Option<Span>,
-    build_id: Option<Span>,
-    slot: Option<Span>,
-    sub_slot: Option<Span>,
-    slot_operator: Option<SlotOperator>,
-    repo: Option<Span>,
-    use_deps: Option<Span>,
-}
-
-impl Atom {
-    /// Reads an atom, as `portage.dep.Atom(text, eapi=…)` does; wildcards (`*/*`) are none.
-    ///
-    /// # Errors
-    /// If Portage would raise `InvalidAtom`.
-    pub fn parse(text: &str, eapi: Eapi) -> Result<Atom, AtomError> {
-        let parts = Parts::parse(text, eapi).map_err(|fault| match fault {
-            Fault::Syntax(why) => AtomError::Malformed { text: text.to_owned(), why },
-            Fault::Eapi(feature) => AtomError::NotInEapi { text: text.to_owned(), feature },
-        })?;
-        // Parts are slices of `text`, so their distance from its start is their place in it.
-        let span = |part: &str| {
-            let start = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-            Span { start, end: start + part.len() }
-        };
-        Ok(Atom {
-            text: text.to_owned(),
-            blocker: parts.blocker,
-            operator: parts.operator,
-            cp: span(parts.cp),
-            version: parts.version.map(span),
-            build_id: parts.build_id.map(span),
-            slot: parts.slot.map(span),
-            sub_slot: parts.sub_slot.map(span),
-            slot_operator: parts.slot_operator,
-            repo: parts.repo.map(span),
-            use_deps: parts.use_deps.map(span),
-        })
-    }
-
-    fn part(&self, span: Span) -> &str {
-        self.text.get(span.start..span.end).unwrap_or_default()
-    }
-
-    /// The atom as it was written.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// `category/name`.
-    pub fn cp(&self) -> &str {
-        self.part(self.cp)
-    }
-
-    /// Whether and how it blocks.
-    pub fn blocker(&self) -> Option<Blocker> {
-        self.blocker
-    }
-
-    /// How it compares versions; there is one exactly if there is a version.
-    pub fn operator(&self) -> Option<Operator> {
-        self.operator
-    }
-
-    /// The version with its revision, without the `*` of [`Operator::Glob`].
-    pub fn version(&self) -> Option<&str> {
-        self.version.map(|span| self.part(span))
-    }
-
-    /// The build id, a decimal number of any size without leading zeros.
-    pub fn build_id(&self) -> Option<&str> {
-        self.build_id.map(|span| self.part(span))
-    }
-
-    /// The slot.
-    pub fn slot(&self) -> Option<&str> {
-        self.slot.map(|span| self.part(span))
-    }
-
-    /// The sub-slot, if it is written.
-    pub fn sub_slot(&self) -> Option<&str> {
-        self.sub_slot.map(|span| self.part(span))
-    }
-
-    /// The slot operator.
-    pub fn slot_operator(&self) -> Option<SlotOperator> {
-        self.slot_operator
-    }
-
-    /// The repository.
-    pub fn repo(&self) -> Option<&str> {
-        self.repo.map(|span| self.part(span))
-    }
-
-    /// The USE dependencies as written, without the brackets.
-    pub fn use_text(&self) -> Option<&str> {
-        self.use_deps.map(|span| self.part(span))
-    }
-
-    /// The USE dependencies one by one.
-    pub fn use_deps(&self) -> impl Iterator<Item = UseDep<'_>> {
-        self.use_text().into_iter().flat_map(use_deps::use_deps)
-    }
-
-    /// The same atom with `part` (`slot`, or `slot/sub-slot` with or without operator) for its slot,
-    /// as `portage.dep.Atom.with_slot` makes it: the operator, the version, the repository and the
-    /// USE dependencies stay.
-    ///
-    /// # Errors
-    /// If `part` is no slot. Which slots are valid is judged without an EAPI, as Portage does it.
-    pub fn with_slot(&self, part: &str) -> Result<Atom, AtomError> {
-        Atom::parse(&self.text_with_slot(part), Eapi::UNSPECIFIED)
-    }
-
-    /// The text of [`Atom::with_slot`].
-    pub(crate) fn text_with_slot(&self, part: &str) -> String {
-        let name = self.text.split([':', '[']).next().unwrap_or_default();
-        let mut text = String::with_capacity(self.text.len() + part.len() + 1);
-        text.push_str(name);
-        text.push(':');
-        text.push_str(part);
-        if let Some(repo) = self.repo() {
-            text.push_str("::");
-            text.push_str(repo);
-        }
-        if let Some(deps) = self.use_text() {
-            text.push('[');
-            text.push_str(deps);
-            text.push(']');
-        }
-        text
-    }
-}
-
-impl fmt::Display for Atom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
+use super::{Blocker, Operator, SlotOperator};
 
 /// What is wrong with a text that is no atom.
-enum Fault {
+pub(super) enum Fault {
     /// It is none in any EAPI, and this is why.
     Syntax(&'static str),
     /// The EAPI does not have this.
@@ -238,21 +15,22 @@ enum Fault {
 }
 
 /// The parts of an atom as slices of its text.
-struct Parts<'a> {
-    blocker: Option<Blocker>,
-    operator: Option<Operator>,
-    cp: &'a str,
-    version: Option<&'a str>,
-    build_id: Option<&'a str>,
-    slot: Option<&'a str>,
-    sub_slot: Option<&'a str>,
-    slot_operator: Option<SlotOperator>,
-    repo: Option<&'a str>,
-    use_deps: Option<&'a str>,
+pub(super) struct Parts<'a> {
+    pub(super) blocker: Option<Blocker>,
+    pub(super) operator: Option<Operator>,
+    pub(super) cp: &'a str,
+    pub(super) version: Option<&'a str>,
+    pub(super) build_id: Option<&'a str>,
+    pub(super) slot: Option<&'a str>,
+    pub(super) sub_slot: Option<&'a str>,
+    pub(super) slot_operator: Option<SlotOperator>,
+    pub(super) repo: Option<&'a str>,
+    pub(super) use_deps: Option<&'a str>,
 }
 
 impl<'a> Parts<'a> {
-    fn parse(text: &'a str, eapi: Eapi) -> Result<Parts<'a>, Fault> {
+    /// Reads an atom.
+    pub(super) fn parse(text: &'a str, eapi: Eapi) -> Result<Parts<'a>, Fault> {
         let head = Head::split(text);
         let (cp, version, build_id) = name_and_version(head.name, head.operator, eapi)?;
         let mut parts = Parts {
@@ -424,12 +202,6 @@ fn name_and_version(text: &str, operator: Option<Operator>, eapi: Eapi) -> Resul
     let Some((name, version)) = split_version(pf) else {
         return Err(Fault::Syntax("it has an operator, but no version"));
     };
-    if !is_package_name(name) {
-        // With a dot in it, it may end in a version like the one below.
-        if !ends_in_version(name) {
-            return Err(Fault::Syntax("its name is not valid"));
-        }
-    }
     match split_version(name) {
         Some((pn, inner)) if is_package_name(pn) => {
             let valid_id = version.bytes().all(|byte| byte.is_ascii_digit())
@@ -440,7 +212,8 @@ fn name_and_version(text: &str, operator: Option<Operator>, eapi: Eapi) -> Resul
             }
             Ok((cp(pn), Some(inner), Some(version)))
         }
-        _ => Ok((cp(name), Some(version), None)),
+        _ if is_package_name(name) => Ok((cp(name), Some(version), None)),
+        _ => Err(Fault::Syntax("its name is not valid")),
     }
 }
 
@@ -454,10 +227,102 @@ pub(crate) fn name_in_token(token: &str) -> Option<&str> {
     if head.operator.is_none() {
         return Some(head.name);
     }
-    let (name, _) = split_version(head.name)?;
-    // Before a build id there is another version.
+    let (mut name, last) = head.name.rsplit_once('-')?;
+    if last.starts_with('r') {
+        (name, _) = name.rsplit_once('-')?;
+    }
+    // Before a build id there is another version. A name may end in something that begins like one.
     match split_version(name) {
         Some((inner, _)) if !inner.ends_with('/') => Some(inner),
         _ => Some(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Atom;
+    use super::*;
+
+    /// Every part of an atom, with `|` between them, `-` for one that is not there.
+    fn parts(text: &str, eapi: Eapi) -> Option<String> {
+        let parts = Parts::parse(text, eapi).ok()?;
+        let operator = parts.operator.map(|operator| format!("{operator:?}"));
+        let slot_operator = parts.slot_operator.map(SlotOperator::as_str);
+        let shown = [
+            operator.as_deref(),
+            Some(parts.cp),
+            parts.version,
+            parts.build_id,
+            parts.slot,
+            parts.sub_slot,
+            slot_operator,
+            parts.repo,
+            parts.use_deps,
+        ];
+        Some(shown.map(|part| part.unwrap_or("-")).join("|"))
+    }
+
+    #[test]
+    fn every_part_is_found() {
+        for (text, expected) in [
+            ("a/b", "-|a/b|-|-|-|-|-|-|-"),
+            ("!!>=a/b-1.2-r3:0/4=[c,-d(+)]", "GreaterOrEqual|a/b|1.2-r3|-|0|4|=|-|c,-d(+)"),
+            ("=a/b-1*:0", "Glob|a/b|1|-|0|-|-|-|-"),
+            ("=a/b-1:*", "Equal|a/b|1|-|-|-|*|-|-"),
+            ("~a/b--1::r", "AnyRevision|a/b-|1|-|-|-|-|r|-"),
+            ("=a/b-1-2", "Equal|a/b|1|2|-|-|-|-|-"),
+            ("=a/b-1-2-3", "Equal|a/b-1|2|3|-|-|-|-|-"),
+            ("=a/1-2", "Equal|a/1|2|-|-|-|-|-|-"),
+        ] {
+            assert_eq!(parts(text, Eapi::UNSPECIFIED).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_atom_is_says_why() {
+        let why = |text| Atom::parse(text, Eapi::UNSPECIFIED).unwrap_err().to_string();
+        assert!(why("a/b-1").contains("no operator"));
+        assert!(why("=a/b").contains("no version"));
+        assert!(why("(a/b").contains("category"));
+        assert!(why("a/b:0*").contains("allows any"));
+        assert!(why("a/b[!c]").contains("USE dependencies are not valid"));
+        for text in
+            ["", "/", "a", "a/", "!", "=", "!!!a/b", "a/b:", "a/b[", "a/b[]", "a/b ", "a/b\n", "=a/b-1-02", "*/*"]
+        {
+            assert!(Atom::parse(text, Eapi::UNSPECIFIED).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_eapi_has_its_own() {
+        for (text, first) in [("a/b:0", 1), ("a/b[c]", 2), ("!!a/b", 2), ("a/b[c(+)]", 4), ("a/b:0/1", 5), ("a/b:=", 5)]
+        {
+            for eapi in 0..=9 {
+                let read = Atom::parse(text, Eapi::parse(&eapi.to_string()));
+                assert_eq!(read.is_ok(), eapi >= first, "{text} in EAPI {eapi}");
+            }
+        }
+        let in_eight = Atom::parse("a/b::r", Eapi::parse("8")).unwrap_err().to_string();
+        assert!(in_eight.contains("repositories"), "{in_eight}");
+        assert!(Atom::parse("a/b::r", Eapi::parse("strange")).is_ok());
+        assert!(Atom::parse("=a/b-1-2", Eapi::parse("strange")).is_err());
+    }
+
+    #[test]
+    fn the_quick_name_is_the_name() {
+        for text in [
+            "a/b",
+            "!!=a/b-1-2:0",
+            "=a/b-1-2-3",
+            "=a/1-2",
+            "=a/1-2-3",
+            "=a-1/1-2*",
+            "~a/1-r1-2",
+            "<a/b-1--2:0",
+            "a/b[c]",
+        ] {
+            let atom = Atom::parse(text, Eapi::UNSPECIFIED).unwrap();
+            assert_eq!(name_in_token(text), Some(atom.cp()), "{text}");
+        }
     }
 }

@@ -482,7 +482,7 @@ impl<'a> Simulation<'a> {
                     build_id: instance.build_id.clone(),
                     in_place: None,
                     copies: Vec::new(),
-                    endless: instance.endless.clone(),
+                    doomed: instance.endless.as_deref().map(endless),
                 });
             }
             let Some(work) = place.get(&instance.number).and_then(|&place| works.get_mut(place)) else { continue };
@@ -509,6 +509,10 @@ impl<'a> Simulation<'a> {
         });
         Plan { works, collisions: self.collisions }
     }
+}
+
+fn endless(update: &str) -> String {
+    format!("the updates never come to an end with it: every pass repeats `{update}`")
 }
 
 fn flat_path(cpv: &str) -> String {

@@ -153,14 +153,14 @@ fn a_history_without_an_end_is_recognised() {
     let packages = [("x/a-1", "1", ""), ("z/u-1", "1", "RDEPEND: x/c\n")];
     let plan = plan_for(&packages, "slotmove x/a 0 2\nslotmove x/a 2 0\nmove x/c x/d\n");
     let endless = plan.works.iter().find(|work| work.cpv == "x/a-1").unwrap();
-    assert!(endless.endless.is_some() && endless.in_place.is_none() && endless.is_at_risk());
+    assert!(endless.doomed.is_some() && endless.in_place.is_none() && endless.is_at_risk());
     let other = plan.works.iter().find(|work| work.cpv == "z/u-1").unwrap();
     assert_eq!(rdepend(other.in_place.as_ref().unwrap()), "x/d");
 }
 
 #[test]
 fn a_slotmove_to_the_same_slot_has_no_end() {
-    assert!(plan_for(&[("x/a-1", "1", "")], "slotmove x/a 0 0\n").works[0].endless.is_some());
+    assert!(plan_for(&[("x/a-1", "1", "")], "slotmove x/a 0 0\n").works[0].doomed.is_some());
 }
 
 #[test]

@@ -70,12 +70,23 @@ pub enum SettingsError {
         /// What is wrong with it and what is allowed.
         why: &'static str,
     },
-    /// The `[DEFAULT]` section of repos.conf makes itself a repository, on which Portage breaks, too.
+    /// An alias of a repository that has no directory, on which Portage breaks, too.
     #[error(
-        "the [DEFAULT] section of repos.conf has a location of another repository; \
-             move it to the section of that repository"
+        "{alias:?} in repos.conf is another name of a repository that is not there ({location:?}); \
+             sync it, or remove the name"
     )]
-    DefaultSection,
+    AliasOfNothing {
+        /// The other name.
+        alias: String,
+        /// Where the repository should be.
+        location: PathBuf,
+    },
+    /// The `[DEFAULT]` section of repos.conf has an option on which Portage breaks, too.
+    #[error("the [DEFAULT] section of repos.conf may not set {option}; set it in the sections of repositories")]
+    DefaultSection {
+        /// The option.
+        option: &'static str,
+    },
 }
 
 impl SettingsError {

@@ -70,16 +70,17 @@ impl Layers {
             globals.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
         let mut env = environment_layer(environment, &env_d);
-
         let mut locations = Vec::new();
         let loaded =
-            Loaded::load(&repository_sources(&roots, &globals_folder, [&globals, &first, &env], &mut locations))?;
-        if let Some(main) = loaded.repositories.main() {
-            let portdir = main.location.to_string_lossy().into_owned();
+            Loaded::load(&repository_sources(&roots, &globals_folder, [&globals, &first, &env], &mut locations)?)?;
+        if let Some(portdir) = loaded.main_place.clone() {
             known.insert("PORTDIR".to_owned(), portdir.clone());
             env.insert("PORTDIR".to_owned(), portdir);
+        } else {
+            let portdir = [&globals, &first, &env].iter().rev().find_map(|layer| layer.get("PORTDIR")).cloned();
+            env.insert("PORTDIR".to_owned(), portdir.unwrap_or_default());
         }
-        let overlays = overlays(&loaded.repositories);
+        let overlays = overlays(&loaded);
         known.insert("PORTDIR_OVERLAY".to_owned(), overlays.clone());
         env.insert("PORTDIR_OVERLAY".to_owned(), overlays);
 
@@ -103,7 +104,7 @@ impl Layers {
         let profile_only: Vec<String> = profile_only.map(str::to_owned).collect();
         let profile_only = plus_minus([profile_only.join(" ").as_str()]);
         for name in &profile_only {
-            for layer in [&mut env_d, &mut conf, &mut env] {
+            for layer in [&mut env_d, &mut conf] {
                 layer.remove(name);
             }
         }
@@ -123,6 +124,8 @@ impl Layers {
         for layer in &layers {
             values.extend(layer.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
+        // Of these, the environment may hide the others, but not add to them.
+        layers[4].retain(|name, _| !profile_only.contains(name));
         for name in INCREMENTALS {
             if values.contains_key(name) {
                 let stacked = plus_minus(layers.iter().filter_map(|layer| layer.get(name)).map(String::as_str));
@@ -181,26 +184,40 @@ fn environment_layer(environment: &Environment, env_d: &Variables) -> Variables 
 }
 
 /// What the repositories are configured by. `locations` gets the places that PORTDIR and PORTDIR_OVERLAY name.
-fn repository_sources(roots: &Roots, globals: &Path, layers: [&Variables; 3], locations: &mut Vec<String>) -> Sources {
+fn repository_sources(
+    roots: &Roots,
+    globals: &Path,
+    layers: [&Variables; 3],
+    locations: &mut Vec<String>,
+) -> Result<Sources, SettingsError> {
     let last = |name: &str| layers.iter().rev().find_map(|layer| layer.get(name)).cloned().unwrap_or_default();
+    let mut overlays = Vec::new();
     for layer in layers {
         locations.extend(layer.get("PORTDIR").cloned());
-        locations.extend(layer.get("PORTDIR_OVERLAY").and_then(|list| shlex::split(list).ok()).unwrap_or_default());
+        if let Some(list) = layer.get("PORTDIR_OVERLAY") {
+            overlays = split("PORTDIR_OVERLAY", list)?;
+            locations.extend(overlays.clone());
+        }
     }
     let [_, _, env] = layers;
     let variable = env.get("PORTAGE_REPOSITORIES").cloned();
-    let (portdir, portdir_overlay) = match variable {
+    let (portdir, overlays) = match variable {
         Some(_) => Default::default(),
-        None => (last("PORTDIR"), last("PORTDIR_OVERLAY")),
+        None => (last("PORTDIR"), overlays),
     };
-    Sources {
+    Ok(Sources {
         variable,
         files: vec![globals.join("repos.conf"), PathBuf::from(join(&roots.config_root, "etc/portage/repos.conf"))],
         defaults: repository_defaults(roots, &last("PORTAGE_RSYNC_EXTRA_OPTS")),
         portdir,
-        portdir_overlay,
+        overlays,
         eprefix: roots.eprefix.clone(),
-    }
+    })
+}
+
+/// The words of a variable; an error where quotes are left open, as in Portage.
+fn split(name: &'static str, value: &str) -> Result<Vec<String>, SettingsError> {
+    shlex::split(value).map_err(|shlex::Unfinished(why)| SettingsError::Value { name, value: value.to_owned(), why })
 }
 
 fn repository_defaults(roots: &Roots, rsync_options: &str) -> Vec<(&'static str, String)> {
@@ -214,13 +231,9 @@ fn repository_defaults(roots: &Roots, rsync_options: &str) -> Vec<(&'static str,
 }
 
 /// What Portage puts into PORTDIR_OVERLAY: all repositories but the main one, quoted for a shell.
-fn overlays(repositories: &Repositories) -> String {
-    let mut locations: Vec<&Path> = repositories.iter().map(|repository| repository.location.as_path()).collect();
-    locations.reverse();
-    let portdir = repositories.main().map(|main| main.location.as_path());
-    let skipped = usize::from(portdir.is_some() && locations.first().copied() == portdir);
-    let quoted = locations.iter().skip(skipped).map(|path| quote(&path.to_string_lossy()));
-    quoted.collect::<Vec<_>>().join(" ")
+fn overlays(loaded: &Loaded) -> String {
+    let skipped = usize::from(loaded.main_place.is_some() && loaded.places.first() == loaded.main_place.as_ref());
+    loaded.places.iter().skip(skipped).map(|path| quote(path)).collect::<Vec<_>>().join(" ")
 }
 
 /// `text` as one word of a shell (`shlex.quote`).
@@ -314,14 +327,14 @@ fn package_env(
 fn validate_commands(layers: &mut [Variables; 5], environment: &Environment) -> Result<(), SettingsError> {
     for name in COMMANDS {
         let Some(value) = layers.iter().rev().find_map(|layer| layer.get(name)).cloned() else { continue };
-        if is_command(&value, environment)? {
+        if is_command(name, &value, environment)? {
             continue;
         }
         log::warn!("{name}={value:?} is no command that can be run; the default is used");
         let [_, globals, ..] = &*layers;
         let mut default = globals.get(name).cloned();
         if let Some(value) = &default {
-            if !is_command(value, environment)? {
+            if !is_command(name, value, environment)? {
                 default = (name == "PORTAGE_BZIP2_COMMAND").then(|| "bzip2".to_owned());
             }
         }
@@ -334,14 +347,10 @@ fn validate_commands(layers: &mut [Variables; 5], environment: &Environment) -> 
     Ok(())
 }
 
-/// Whether the first word of `command` can be run.
-fn is_command(command: &str, environment: &Environment) -> Result<bool, SettingsError> {
+/// Whether the first word of `command`, the value of `name`, can be run.
+fn is_command(name: &'static str, command: &str, environment: &Environment) -> Result<bool, SettingsError> {
     use rustix::fs::{Access, access};
-    let words = shlex::split(command).map_err(|shlex::Unfinished(what)| SettingsError::Value {
-        name: "PORTAGE_BZIP2_COMMAND",
-        value: command.to_owned(),
-        why: what,
-    })?;
+    let words = split(name, command)?;
     let Some(program) = words.first() else { return Ok(false) };
     if program.starts_with('/') {
         return Ok(access(program.as_str(), Access::EXEC_OK).is_ok());

@@ -6,7 +6,6 @@ use super::SettingsError;
 use super::files::{self, is_dir, join, normalize, real_path, words};
 use super::ini::{Broken, Ini, Section};
 use super::layout::{Layout, eapi_is_default_for_profiles, read_eapi, read_layout, read_repo_name};
-use super::shlex;
 
 /// An ebuild repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +59,8 @@ pub(super) struct Sources {
     pub(super) defaults: Vec<(&'static str, String)>,
     /// `PORTDIR`, from before there was repos.conf.
     pub(super) portdir: String,
-    /// `PORTDIR_OVERLAY`, likewise.
-    pub(super) portdir_overlay: String,
+    /// The places in `PORTDIR_OVERLAY`, likewise.
+    pub(super) overlays: Vec<String>,
     /// The target's `EPREFIX`.
     pub(super) eprefix: String,
 }
@@ -168,6 +167,10 @@ impl Names {
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) repositories: Repositories,
+    /// Where the main repository is configured to be, for `PORTDIR`.
+    pub(super) main_place: Option<String>,
+    /// Where all are, the lowest priority first, for `PORTDIR_OVERLAY`.
+    pub(super) places: Vec<String>,
     names: Names,
     by_location: Vec<(String, String)>,
     by_name: Vec<(String, String)>,
@@ -254,7 +257,10 @@ impl Loaded {
     }
 
     fn choose_main(&mut self, portdir: &str) -> Result<(), SettingsError> {
-        let default = self.names.get("DEFAULT").ok_or(SettingsError::DefaultSection)?;
+        let default = self.names.get("DEFAULT").ok_or(SettingsError::DefaultSection { option: "location" })?;
+        if default.masters.as_ref().is_some_and(|masters| !masters.is_empty()) {
+            return Err(SettingsError::DefaultSection { option: "masters" });
+        }
         let known = default.main_repo.clone().filter(|name| self.names.get(name).is_some());
         let main = known.or_else(|| value(&self.by_location, portdir).map(str::to_owned));
         if let Some(draft) = main.as_deref().and_then(|name| self.names.get_mut(name)) {
@@ -280,10 +286,20 @@ impl Loaded {
             };
             if is_dir(Path::new(location))? {
                 self.repositories.ordered.push(self.finish(draft, location, main.as_ref()));
+                self.places.insert(0, location.to_owned());
             } else {
                 log::warn!("the repository {name} is not there: {location}");
             }
         }
+        for (name, _, draft) in &drafts {
+            let Some(location) = draft.location.as_deref().filter(|_| *name != draft.name && name != "DEFAULT") else {
+                continue;
+            };
+            if !is_dir(Path::new(location))? {
+                return Err(SettingsError::AliasOfNothing { alias: name.clone(), location: PathBuf::from(location) });
+            }
+        }
+        self.main_place = main.as_ref().and_then(|draft| draft.location.clone());
         self.repositories.main =
             main.as_ref().map(|draft| self.finish(draft, draft.location.as_deref().unwrap_or_default(), main.as_ref()));
         Ok(())
@@ -347,10 +363,6 @@ fn add_overlays(names: &mut Names, sources: &Sources) -> Result<String, Settings
         .unwrap_or_default();
     let mut portdir = if sources.portdir.is_empty() { String::new() } else { normalize(&sources.portdir) };
     let original = portdir.clone();
-    let overlays = shlex::split(&sources.portdir_overlay).unwrap_or_else(|shlex::Unfinished(what)| {
-        log::warn!("PORTDIR_OVERLAY={:?} cannot be used: {what}", sources.portdir_overlay);
-        Vec::new()
-    });
     let defaults = known.iter().find(|(name, _, _)| name == "DEFAULT").map(|(_, _, draft)| draft);
     let main_repo = defaults.and_then(|draft| draft.main_repo.clone());
     let mut options = Section::default();
@@ -361,7 +373,7 @@ fn add_overlays(names: &mut Names, sources: &Sources) -> Result<String, Settings
     }
     let mut next_priority = 0;
     let first = Some(original.clone()).filter(|path| !path.is_empty()).map(|path| (true, path));
-    for (is_portdir, path) in first.into_iter().chain(overlays.iter().map(|path| (false, normalize(path)))) {
+    for (is_portdir, path) in first.into_iter().chain(sources.overlays.iter().map(|path| (false, normalize(path)))) {
         if !is_portdir && !is_dir(Path::new(&path))? {
             log::warn!("PORTDIR_OVERLAY has {path:?}, which is no directory");
             continue;

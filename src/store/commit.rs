@@ -100,7 +100,7 @@ pub struct Ready {
     pub staged: Staged,
     /// The package at the destination that it replaces; none for a new name.
     pub replaces: Option<Identity>,
-    /// The path below PKGDIR of the package it was made from, whose second name goes when it is committed.
+    /// The name below `held` that goes when it is committed.
     pub releases: Option<String>,
     /// The block for the index, complete.
     pub entry: Entry,
@@ -154,7 +154,7 @@ impl Store {
         };
         index.inject_all(entries(&batch, &outcomes));
         let mut waiting = self.write_index_aside(&path, &index)?;
-        let note = self.note(&batch, &outcomes);
+        let note = Self::note(&batch, &outcomes);
         note.write(&self.state())?;
 
         let mut folders = BTreeSet::new();
@@ -182,13 +182,13 @@ impl Store {
         }
         waiting.put_in_place()?;
         for item in note.items.iter().filter_map(|item| item.releases.as_deref()) {
-            self.drop_held(item)?;
+            self.release(item)?;
         }
         CommitNote::remove(&self.state())?;
         Ok(outcomes)
     }
 
-    fn note(&self, batch: &[Ready], outcomes: &[Committed]) -> CommitNote {
+    fn note(batch: &[Ready], outcomes: &[Committed]) -> CommitNote {
         let items = batch.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Committed::Done);
         CommitNote {
             items: items
@@ -197,9 +197,7 @@ impl Store {
                     replaces: ready.replaces.is_some(),
                     size: ready.size,
                     entry: ready.entry.to_text(),
-                    releases: (ready.releases.as_deref())
-                        .and_then(|path| self.journal.record_of(path))
-                        .map(|record| record.held.clone()),
+                    releases: ready.releases.clone(),
                 })
                 .collect(),
         }

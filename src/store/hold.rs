@@ -29,26 +29,31 @@ impl Store {
     /// Gives every package at risk a second name and writes down what is to be done, before anything is changed.
     /// `staged` are the places (below PKGDIR) where new files will come.
     ///
-    /// Packages that are not there, or are no regular files, are passed over: Portage does not remove them either.
+    /// Returns the name below `held` of each. Packages that are not there, or are no regular files, have none: Portage
+    /// does not remove them either.
     ///
     /// # Errors
     /// A second name cannot be made or the journal not written; then nothing may be changed.
-    pub fn begin(&mut self, at_risk: Vec<AtRisk>, staged: Vec<String>) -> Result<(), StoreError> {
+    pub fn begin(&mut self, at_risk: Vec<AtRisk>, staged: Vec<String>) -> Result<Vec<Option<String>>, StoreError> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let mut folders = BTreeSet::new();
+        let mut names = Vec::with_capacity(at_risk.len());
         for package in at_risk {
             let from = below(&self.pkgdir, &package.path)?;
-            let Ok(facts) = from.symlink_metadata() else { continue };
-            if !facts.is_file() || stays_inside(&self.pkgdir, &from, &package.path).is_err() {
+            let facts = from.symlink_metadata().ok().filter(std::fs::Metadata::is_file);
+            let Some(facts) = facts.filter(|_| stays_inside(&self.pkgdir, &from, &package.path).is_ok()) else {
+                names.push(None);
                 continue;
-            }
-            if self.is_held_already(&package, &facts)? {
+            };
+            if let Some(held) = self.held_already(&package, &facts)? {
+                names.push(Some(held));
                 continue;
             }
             let (held, to) = self.free_name(&package.path)?;
             disk::make_private_directory(disk::parent(&to))?;
             disk::second_name(&from, &to)?;
             folders.insert(disk::parent(&to).to_owned());
+            names.push(Some(held.clone()));
             self.journal.records.push(Record {
                 size: Identity::of(&facts).size(),
                 path: package.path,
@@ -66,12 +71,13 @@ impl Store {
         }
         // a second name that the journal does not know yet is found by looking into the folder
         self.journal.staged = staged;
-        self.journal.write(&self.state())
+        self.journal.write(&self.state())?;
+        Ok(names)
     }
 
-    /// Whether the package has its second name from an earlier run, in which it could not be signed; then it is at risk
-    /// for the old updates as well as for the new ones.
-    fn is_held_already(&mut self, package: &AtRisk, facts: &std::fs::Metadata) -> Result<bool, StoreError> {
+    /// The second name that the package has from an earlier run, in which it could not be signed; it needs the old
+    /// updates as well as the new ones.
+    fn held_already(&mut self, package: &AtRisk, facts: &std::fs::Metadata) -> Result<Option<String>, StoreError> {
         let held_directory = self.held_directory();
         for record in self.journal.records.iter_mut().filter(|record| record.path == package.path) {
             let held = below(&held_directory, &record.held)?.symlink_metadata();
@@ -82,10 +88,10 @@ impl Store {
                         record.updates.push(update.clone());
                     }
                 }
-                return Ok(true);
+                return Ok(Some(record.held.clone()));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Makes the names on the way from `folder` up to our own folder last.
@@ -117,35 +123,33 @@ impl Store {
         }
     }
 
-    /// Says why the package at `path` stays held. Returns whether it is held.
-    pub fn keep(&mut self, path: &str, reason: &str) -> bool {
-        let mut kept = false;
-        for record in self.journal.records.iter_mut().filter(|record| record.path == path) {
-            if record.reason.is_none() {
+    /// Says why the package that is held as `held` stays so. Returns whether there is one.
+    pub fn keep(&mut self, held: &str, reason: &str) -> bool {
+        match self.journal.records.iter_mut().find(|record| record.held == held) {
+            Some(record) => {
                 record.reason = Some(reason.to_owned());
+                true
             }
-            kept = true;
+            None => false,
         }
-        kept
     }
 
-    /// Takes away the second name of a package that needs none: it is not ours, or nothing was changed.
-    ///
-    /// # Errors
-    /// The name cannot be removed.
-    pub fn release(&mut self, path: &str) -> Result<(), StoreError> {
-        let held: Vec<String> = (self.journal.records.iter())
-            .filter(|record| record.path == path && record.reason.is_none())
-            .map(|record| record.held.clone())
-            .collect();
-        held.iter().try_for_each(|name| self.drop_held(name))
+    /// Whether the package in PKGDIR still is the one that is held: Portage's pass has left it alone.
+    #[must_use]
+    pub fn is_in_place(&self, record: &Record) -> bool {
+        let facts = |path: Result<PathBuf, StoreError>| path.ok()?.symlink_metadata().ok().map(|f| Identity::of(&f));
+        match (facts(below(&self.pkgdir, &record.path)), facts(record.held_file(&self.pkgdir))) {
+            (Some(there), Some(held)) => there.is_copy_of(&held),
+            _ => false,
+        }
     }
 
-    /// Removes a held file, named below the folder `held`, and its record.
+    /// Removes a held file, named below the folder `held`, and its record: the package is saved, needs no saving, or is
+    /// given up.
     ///
     /// # Errors
     /// The file cannot be removed.
-    pub fn drop_held(&mut self, held: &str) -> Result<(), StoreError> {
+    pub fn release(&mut self, held: &str) -> Result<(), StoreError> {
         disk::remove_if_there(&below(&self.held_directory(), held)?)?;
         self.journal.records.retain(|record| record.held != held);
         Ok(())

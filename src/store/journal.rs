@@ -86,10 +86,6 @@ impl Journal {
     pub(super) fn remove(&self, state: &Path) -> Result<(), StoreError> {
         disk::remove_if_there(&state.join(JOURNAL))
     }
-
-    pub(super) fn record_of(&self, path: &str) -> Option<&Record> {
-        self.records.iter().find(|record| record.path == path)
-    }
 }
 
 impl CommitNote {

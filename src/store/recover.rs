@@ -76,10 +76,10 @@ impl Store {
                 disk::rename(&temporary, &destination)?;
                 folders.insert(disk::parent(&destination).to_owned());
             }
-            if self.is_in_place(item)? {
+            if self.is_committed(item)? {
                 entries.push(Entry::from_text(&item.entry));
                 if let Some(held) = &item.releases {
-                    self.drop_held(held)?;
+                    self.release(held)?;
                 }
             }
         }
@@ -104,7 +104,7 @@ impl Store {
         Ok(held.is_ok_and(|held| Identity::of(&there).is_copy_of(&Identity::of(&held))))
     }
 
-    fn is_in_place(&self, item: &CommitItem) -> Result<bool, StoreError> {
+    fn is_committed(&self, item: &CommitItem) -> Result<bool, StoreError> {
         use std::os::unix::fs::MetadataExt;
         let entry = Entry::from_text(&item.entry);
         let wanted = entry.get("MTIME").and_then(|text| text.parse::<i64>().ok());

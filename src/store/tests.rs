@@ -3,6 +3,7 @@ use crate::index::Entry;
 use std::io::Write;
 
 const PATH: &str = "a/b/b-1-1.gpkg.tar";
+const HELD: &str = "a/b/b-1-1.gpkg.tar.held";
 const INDEX: &str = "PACKAGES: 2\nTIMESTAMP: 1\nVERSION: 0\n\nCPV: a/b-1\nPATH: a/b/b-1-1.gpkg.tar\nSIZE: 3\n\n\
     CPV: c/d-1\nPATH: c/d/d-1-1.gpkg.tar\nODD: kept\n\n";
 
@@ -32,7 +33,7 @@ impl Place {
     }
 
     fn held(&self) -> PathBuf {
-        self.path(".binpkg-resign/held/a/b/b-1-1.gpkg.tar.held")
+        self.path(".binpkg-resign/held").join(HELD)
     }
 }
 
@@ -52,7 +53,7 @@ fn ready(store: &Store, destination: &str, replaces: Option<Identity>) -> Ready 
     file.write_all(b"new!").unwrap();
     let (size, mtime) = staged.seal(&file).unwrap();
     let entry = format!("CPV: a/b-1\nPATH: {destination}\nSIZE: {size}\nMTIME: {mtime}\n");
-    Ready { staged, replaces, releases: Some(PATH.into()), entry: Entry::from_text(&entry), size }
+    Ready { staged, replaces, releases: Some(HELD.into()), entry: Entry::from_text(&entry), size }
 }
 
 fn identity(store: &Store) -> Identity {
@@ -130,7 +131,7 @@ fn a_package_that_disappeared_is_held() {
     let package = ready(&store, PATH, Some(identity(&store)));
     std::fs::remove_file(place.path(PATH)).unwrap();
     assert_eq!(store.commit(vec![package]).unwrap(), [Committed::Gone]);
-    assert!(store.keep(PATH, "gone"));
+    assert!(store.keep(HELD, "gone"));
     store.finish().unwrap();
     let records = Store::held_packages(place.folder.path()).unwrap();
     assert_eq!((records.len(), records[0].reason.as_deref()), (1, Some("gone")));
@@ -164,7 +165,7 @@ fn a_package_that_is_not_ours_loses_only_its_second_name() {
     let place = Place::new();
     let mut store = place.store();
     store.begin(vec![at_risk()], vec![]).unwrap();
-    store.release(PATH).unwrap();
+    store.release(HELD).unwrap();
     store.finish().unwrap();
     assert_eq!(place.text(PATH), "old");
     assert!(!place.path(".binpkg-resign").exists());
@@ -228,7 +229,7 @@ fn a_batch_that_was_cut_short_is_finished() {
             replaces: true,
             size: 4,
             entry: package.entry.to_text(),
-            releases: Some(format!("{PATH}.held")),
+            releases: Some(HELD.into()),
         }],
     };
     note.write(&place.path(".binpkg-resign")).unwrap();

@@ -1,11 +1,12 @@
 //! The mtimes of the update files that Portage has applied.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::UpdatesError;
@@ -16,13 +17,38 @@ pub struct Mtimedb {
     mtimes: HashMap<String, i64>,
 }
 
-/// The keys of the file that we need. `old` is what `updates` was called long ago, and wins.
-#[derive(Deserialize)]
-struct Content {
-    #[serde(default)]
-    updates: Value,
-    #[serde(default)]
-    old: Option<Value>,
+/// The value of the key `updates`; `old` is what it was called long ago, and wins. The rest,
+/// which may be long, is skipped.
+struct Remembered(Option<Value>);
+
+impl<'de> Deserialize<'de> for Remembered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Remembered, D::Error> {
+        deserializer.deserialize_map(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Remembered;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with the key \"updates\"")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Remembered, A::Error> {
+        let (mut updates, mut old) = (None, None);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "updates" => updates = Some(map.next_value()?),
+                "old" => old = Some(map.next_value()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(Remembered(old.or(updates)))
+    }
 }
 
 impl Mtimedb {
@@ -31,8 +57,9 @@ impl Mtimedb {
     /// logged as a warning.
     ///
     /// # Errors
-    /// If the file is JSON, but such that Portage stops with a traceback: no object, or mtimes that
-    /// are no numbers.
+    /// If the file is JSON, but such that Portage stops with a traceback: it, or its `updates`, is no
+    /// object. A single mtime that is no number, which makes Portage stop only if that file is there,
+    /// counts as none.
     pub fn read(path: &Path) -> Result<Mtimedb, UpdatesError> {
         let content = match fs::read(path) {
             Ok(content) => content,
@@ -47,24 +74,29 @@ impl Mtimedb {
         if content.is_empty() {
             return Ok(Mtimedb::default());
         }
-        let content: Content = match serde_json::from_slice(&content) {
-            Ok(content) => content,
-            Err(error) if error.is_data() => return Err(bad("it is no JSON object")),
+        let remembered: Remembered = match serde_json::from_slice(&content) {
+            Ok(remembered) => remembered,
+            Err(error) if error.is_data() => return Err(bad(&error.to_string())),
             Err(error) => {
                 log::warn!("{}: it is broken, so every update file counts as new: {error}", path.display());
                 return Ok(Mtimedb::default());
             }
         };
-        let mtimes = match content.old.unwrap_or(content.updates) {
-            Value::Null => return Ok(Mtimedb::default()),
-            Value::Object(mtimes) => mtimes,
-            _ => return Err(bad("its key \"updates\" is no object")),
+        let mtimes = match remembered.0 {
+            None | Some(Value::Null) => return Ok(Mtimedb::default()),
+            Some(Value::Object(mtimes)) => mtimes,
+            Some(_) => return Err(bad("its key \"updates\" is no object")),
         };
-        let mtimes = mtimes.into_iter().map(|(file, mtime)| match whole_seconds(&mtime) {
-            Some(mtime) => Ok((file, mtime)),
-            None => Err(bad(&format!("the mtime it has for {file:?} is no number"))),
-        });
-        Ok(Mtimedb { mtimes: mtimes.collect::<Result<_, _>>()? })
+        let mut known = HashMap::with_capacity(mtimes.len());
+        for (file, mtime) in mtimes {
+            match whole_seconds(&mtime) {
+                Some(mtime) => {
+                    known.insert(file, mtime);
+                }
+                None => log::warn!("{}: the mtime it has for {file:?} is no number", path.display()),
+            }
+        }
+        Ok(Mtimedb { mtimes: known })
     }
 
     /// The mtime, in whole seconds, that the update file had when Portage applied it.
@@ -84,5 +116,43 @@ fn whole_seconds(value: &Value) -> Option<i64> {
         Value::Bool(truth) => Some(i64::from(*truth)),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(content: &str) -> Result<Mtimedb, UpdatesError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mtimedb");
+        fs::write(&path, content).unwrap();
+        Mtimedb::read(&path)
+    }
+
+    #[test]
+    fn mtimes_are_whole_seconds() {
+        let mtimedb =
+            read(r#"{"info": {"a": [1]}, "updates": {"/i": 5, "/f": 5.9, "/n": -5.9, "/s": " 5 ", "/x": null}}"#)
+                .unwrap();
+        let mtime = |file: &str| mtimedb.mtime(Path::new(file));
+        assert_eq!((mtime("/i"), mtime("/f"), mtime("/n"), mtime("/s")), (Some(5), Some(5), Some(-5), Some(5)));
+        assert_eq!((mtime("/x"), mtime("/y")), (None, None));
+    }
+
+    #[test]
+    fn what_portage_cannot_read_is_empty() {
+        assert_eq!(Mtimedb::read(Path::new("/nonexistent/mtimedb")).unwrap(), Mtimedb::default());
+        for content in ["", "{}", "{\"updates\": {\"/a\": 1}", "\u{feff}{}", "nonsense", "{\"updates\": null}"] {
+            assert_eq!(read(content).unwrap(), Mtimedb::default(), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn what_stops_portage_is_an_error() {
+        for content in ["[]", "[{}, {}]", "5", "{\"updates\": []}", "{\"old\": 5, \"updates\": {}}"] {
+            let error = read(content).unwrap_err().to_string();
+            assert!(error.contains("mtimedb") && error.contains("remove it"), "{error}");
+        }
     }
 }

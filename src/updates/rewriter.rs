@@ -113,7 +113,7 @@ impl Rewriter {
                 Some(Some(rule)) => rule.apply(&atom, eapi, parent),
                 _ => None,
             };
-            let Some(new_text) = new_text else {
+            let Some(new_text) = new_text.filter(|new_text| new_text != atom.as_str()) else {
                 continue;
             };
             acted.push(index);
@@ -171,27 +171,30 @@ impl Rule {
 /// The first word with a slash in it, from the byte `start` on, and where it ends. Other words are
 /// no atoms.
 fn next_token(text: &str, start: usize) -> Option<(&str, usize)> {
-    let bytes = text.as_bytes();
     let mut token_start = start;
     let mut has_slash = false;
-    let mut at = start;
-    while let Some(&byte) = bytes.get(at) {
-        let (is_space, length) = if byte.is_ascii() {
-            (matches!(byte, b'\t'..=b'\r' | 0x1c..=0x20), 1)
-        } else {
-            let c = text.get(at..).and_then(|rest| rest.chars().next())?;
-            (is_python_space(c), c.len_utf8())
-        };
-        if is_space {
-            if has_slash {
-                break;
+    let mut end = text.len();
+    for (at, &byte) in text.as_bytes().iter().enumerate().skip(start) {
+        let space_length = match byte {
+            // Most characters, and what follows the first byte of one outside ASCII.
+            b'0'..=0xbf => continue,
+            b'/' => {
+                has_slash = true;
+                continue;
             }
-            token_start = at + length;
-        } else if byte == b'/' {
-            has_slash = true;
+            b'\t'..=b'\r' | 0x1c..=b' ' => 1,
+            0xc0.. => match text.get(at..).and_then(|rest| rest.chars().next()) {
+                Some(c) if is_python_space(c) => c.len_utf8(),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        if has_slash {
+            end = at;
+            break;
         }
-        at += length;
+        token_start = at + space_length;
     }
-    let token = text.get(token_start..at)?;
-    has_slash.then_some((token, at))
+    let token = text.get(token_start..end)?;
+    has_slash.then_some((token, end))
 }
