@@ -80,11 +80,25 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<HeldCommand>,
     },
+    /// Check signatures and digests of every package in PKGDIR, or of the files given
+    Verify {
+        /// Packages to check instead of those in PKGDIR
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Check that signing, keys, hook, PKGDIR and index are in order, and say how to mend what is not
+    Doctor,
     /// Sign again what a migrated key has signed (BINPKG_GPG_SIGNING_KEY_MIGRATION)
     Rekey {
         /// Say which packages would be signed again; write nothing and sign nothing
         #[arg(short, long)]
         pretend: bool,
+    },
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
     },
 }
 

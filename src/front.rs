@@ -2,8 +2,13 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
+use clap::CommandFactory;
+
+use crate::audit::{self, Audit};
 use crate::cli::{Cli, Colour, Command, Common, HeldCommand};
+use crate::doctor::{self, Diagnosis};
 use crate::pipeline::Interrupt;
 use crate::report::{Detail, Level, Mode, Report, Style, mark};
 use crate::settings::{Environment, Locations, Settings};
@@ -27,29 +32,73 @@ pub fn run(cli: &Cli) -> ExitCode {
             log::debug!("signal {signal} cannot be caught: {error}");
         }
     }
-    let outcome = execute(cli, &interrupt);
-    let report = match outcome {
-        Ok(report) => report,
+    let bar = Progress::new(&cli.common);
+    let outcome = execute(cli, &interrupt, &bar);
+    bar.finish();
+    let answer = match outcome {
+        Ok(answer) => answer,
         Err(error) => {
             log::error!("{error}");
             return ExitCode::from(2);
         }
     };
     let text = if cli.common.json {
-        report.to_json().map(|json| json + "\n").unwrap_or_else(|error| error.to_string())
+        answer.to_json().map_or_else(|error| error.to_string(), |json| json + "\n")
     } else {
-        report.to_text(style(std::io::stdout().is_terminal()), detail(&cli.common))
+        answer.to_text(style(std::io::stdout().is_terminal()), detail(&cli.common))
     };
     // a reader that went away (a closed pipe) is no failure of the run
     let _ = std::io::stdout().write_all(text.as_bytes());
     match interrupt.signal() {
         Some(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(130)),
-        None => ExitCode::from(report.exit_status()),
+        None => ExitCode::from(answer.exit_status()),
     }
 }
 
-fn execute(cli: &Cli, interrupt: &Interrupt) -> Result<Report, Error> {
+/// What a command has to say.
+enum Answer {
+    Report(Report),
+    Audit(Audit),
+    Diagnosis(Diagnosis),
+    Text(String),
+}
+
+impl Answer {
+    fn to_json(&self) -> Result<String, serde_json::Error> {
+        match self {
+            Answer::Report(report) => report.to_json(),
+            Answer::Audit(audit) => audit.to_json(),
+            Answer::Diagnosis(diagnosis) => diagnosis.to_json(),
+            Answer::Text(text) => serde_json::to_string(text),
+        }
+    }
+
+    fn to_text(&self, style: Style, detail: Detail) -> String {
+        match self {
+            Answer::Report(report) => report.to_text(style, detail),
+            Answer::Audit(audit) => audit.to_text(style, detail),
+            Answer::Diagnosis(diagnosis) => diagnosis.to_text(style),
+            Answer::Text(text) => text.clone(),
+        }
+    }
+
+    fn exit_status(&self) -> u8 {
+        match self {
+            Answer::Report(report) => report.exit_status(),
+            Answer::Audit(audit) => audit.exit_status(),
+            Answer::Diagnosis(diagnosis) => diagnosis.exit_status(),
+            Answer::Text(_) => 0,
+        }
+    }
+}
+
+fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, Error> {
     let common = &cli.common;
+    if let Command::Completions { shell } = cli.command {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "binpkg-resign", &mut text);
+        return Ok(Answer::Text(String::from_utf8_lossy(&text).into_owned()));
+    }
     let locations = Locations {
         config_root: common.config_root.clone(),
         root: common.root.clone(),
@@ -57,24 +106,64 @@ fn execute(cli: &Cli, interrupt: &Interrupt) -> Result<Report, Error> {
         pkgdir: common.pkgdir.clone(),
     };
     let settings = Settings::load(&locations, Environment::of_process())?;
-    let run = |pretend: bool| Run {
+    let progress = |done, all| bar.show(done, all);
+    let run = |mode| Run {
         settings: &settings,
-        mode: if pretend { Mode::Pretend } else { Mode::Real },
+        mode,
         jobs: jobs(common),
         terminal: terminal(),
         interrupt,
-        progress: &|_, _| {},
+        progress: &progress,
     };
-    match &cli.command {
+    let mode = |pretend: bool| if pretend { Mode::Pretend } else { Mode::Real };
+    let report = match &cli.command {
         Command::Apply { pretend, all } => {
-            crate::apply(&run(*pretend), if *all { Selection::All } else { Selection::Pending })
+            crate::apply(&run(mode(*pretend)), if *all { Selection::All } else { Selection::Pending })
         }
-        Command::Held { command } => match command {
-            None | Some(HeldCommand::List) => held::list(&run(false)),
-            Some(HeldCommand::Retry) => held::retry(&run(false)),
-            Some(HeldCommand::Drop { paths }) => held::give_up(&run(false), paths),
-        },
-        Command::Rekey { pretend } => rekey::rekey(&run(*pretend)),
+        Command::Held { command: None | Some(HeldCommand::List) } => held::list(&run(Mode::Real)),
+        Command::Held { command: Some(HeldCommand::Retry) } => held::retry(&run(Mode::Real)),
+        Command::Held { command: Some(HeldCommand::Drop { paths }) } => held::give_up(&run(Mode::Real), paths),
+        Command::Rekey { pretend } => rekey::rekey(&run(mode(*pretend))),
+        Command::Verify { files } => return Ok(Answer::Audit(audit::audit(&run(Mode::Real), files)?)),
+        Command::Doctor => return Ok(Answer::Diagnosis(doctor::diagnose(&run(Mode::Real))?)),
+        Command::Completions { .. } => return Ok(Answer::Text(String::new())),
+    };
+    report.map(Answer::Report)
+}
+
+/// A bar on a terminal, for what takes longer than a second.
+struct Progress {
+    began: Instant,
+    bar: Option<indicatif::ProgressBar>,
+}
+
+impl Progress {
+    fn new(common: &Common) -> Progress {
+        let wanted = !common.json && !common.quiet && std::io::stderr().is_terminal();
+        let bar = wanted.then(|| {
+            let style = indicatif::ProgressStyle::with_template(" * {bar:40} {pos} of {len} packages, {eta} left");
+            let bar = indicatif::ProgressBar::hidden();
+            match style {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        });
+        Progress { began: Instant::now(), bar }
+    }
+
+    fn show(&self, done: usize, all: usize) {
+        let Some(bar) = &self.bar else { return };
+        if bar.is_hidden() && self.began.elapsed() > Duration::from_secs(1) {
+            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        }
+        bar.set_length(u64::try_from(all).unwrap_or_default());
+        bar.set_position(u64::try_from(done).unwrap_or_default());
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 

@@ -20,6 +20,8 @@ mod error;
 mod manifest;
 mod metadata;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use archive::{Facts, Format};

@@ -20,7 +20,9 @@
 //! | report | [`report`] | what a person or a script reads |
 
 pub mod atom;
+pub mod audit;
 pub mod cli;
+pub mod doctor;
 pub mod front;
 pub mod gpkg;
 pub mod held;

@@ -36,6 +36,9 @@ pub enum Error {
     /// The signing command as configured.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// The keys, where a command is about nothing else.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A held package that is not there.
     #[error("no package is held as {path}; `binpkg-resign held` lists them")]
     NotHeld {
@@ -138,11 +141,20 @@ impl Run<'_> {
     }
 
     pub(crate) fn signing_command(&self, signing: &Signing) -> Result<SigningCommand, Error> {
+        self.command_on(self.terminal.clone(), signing)
+    }
+
+    /// The signing command as a sync under cron would run it.
+    pub(crate) fn signing_command_without_terminal(&self, signing: &Signing) -> Result<SigningCommand, Error> {
+        self.command_on(None, signing)
+    }
+
+    fn command_on(&self, terminal: Option<String>, signing: &Signing) -> Result<SigningCommand, Error> {
         let settings = self.settings;
         let line = |kind| settings.expand(&sign::with_config(signing, kind));
         let (detached, clear) = (line(sign::Kind::Detached)?, line(sign::Kind::Clear)?);
         let environment = settings.command_environment()?;
-        let (terminal, timeout) = (self.terminal.clone(), settings.sign_timeout()?);
+        let timeout = settings.sign_timeout()?;
         Ok(SigningCommand::new(&detached, &clear, &signing.digest, environment, terminal, timeout)?)
     }
 

@@ -28,7 +28,7 @@ use std::sync::OnceLock;
 
 pub use environment::Environment;
 pub use error::SettingsError;
-pub use repos::{Repositories, Repository};
+pub use repos::{Repositories, Repository, SyncHooks};
 pub use signing::{Foreign, KeyMigration, NotSigning, Signing};
 
 use expand::Expanded;

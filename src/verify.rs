@@ -121,7 +121,7 @@ fn examine(file: File, path: &Path, codec: &Codec, verifier: &mut Verifier<'_>) 
 /// Whether every signature is a good one of ours.
 fn judge(signatures: &[Signature], verifier: &Verifier<'_>) -> Result<(String, Whose), Verdict> {
     let foreign: Vec<String> = (signatures.iter())
-        .filter(|signature| signature.state == SignatureState::UnknownKey)
+        .filter(|signature| matches!(signature.state, SignatureState::UnknownKey | SignatureState::OtherKey))
         .map(|signature| signature.key.clone())
         .collect();
     if !foreign.is_empty() {
@@ -133,7 +133,7 @@ fn judge(signatures: &[Signature], verifier: &Verifier<'_>) -> Result<(String, W
     for signature in signatures {
         let key = &signature.key;
         match &signature.state {
-            SignatureState::Good | SignatureState::UnknownKey => {}
+            SignatureState::Good | SignatureState::UnknownKey | SignatureState::OtherKey => {}
             SignatureState::RevokedKey => {
                 return Err(refused(format!("the key that signed it, {key}, is revoked: it may not be ours any more")));
             }

@@ -176,15 +176,19 @@ impl<'s, S: ReadAt + ?Sized> Walk<'s, S> {
                 }
                 Err(_) => return Err(bad("is missing or damaged after a long name or PAX header")),
             };
-            let size = number(&block[124..136]).and_then(|size| u64::try_from(size).ok());
-            let size = size.ok_or(bad("has a size that is negative, too large or no number"))?;
+            let (size, facts) = fields(&block).map_err(bad)?;
             let kind = block[156];
             if matches!(kind, b'L' | b'K' | b'x' | b'X' | b'g') {
                 let payload = self.extension(offset, size)?;
                 extensions.add(kind, &payload).map_err(bad)?;
                 continue;
             }
-            let entry = extensions.entry(&block, size, offset + BLOCK).map_err(bad)?;
+            let entry = extensions.entry(&block, size, offset + BLOCK, facts).map_err(bad)?;
+            if !entry.regular {
+                // whether it has a payload depends on its kind, but nobody takes it
+                self.next = entry.offset;
+                return Ok(Some(entry));
+            }
             self.next = padded(entry.size)
                 .and_then(|size| size.checked_add(entry.offset))
                 .ok_or(bad("has a size that is too large"))?;
@@ -278,7 +282,7 @@ impl Extensions {
 
     /// The member that `block` and the headers before it describe; its payload starts at `offset` and has `size` bytes
     /// if no PAX record says otherwise.
-    fn entry(self, block: &[u8; 512], size: u64, offset: u64) -> Result<Entry, &'static str> {
+    fn entry(self, block: &[u8; 512], size: u64, offset: u64, facts: Facts) -> Result<Entry, &'static str> {
         let pax = self.pax.unwrap_or_default();
         if self.long_name.is_some() && pax.path.is_some() {
             return Err("has two long names");
@@ -291,11 +295,6 @@ impl Extensions {
         if kind == b'S' {
             return Err("is for a sparse file");
         }
-        let field = |range: std::ops::Range<usize>| {
-            let field = block.get(range).unwrap_or_default();
-            number(field).ok_or("has a field that is no number")
-        };
-        let natural = |value: i128| u64::try_from(value).unwrap_or_default();
         Ok(Entry {
             // an old tar marks a folder by a slash only
             regular: matches!(kind, b'0' | b'7') || (kind == 0 && !name.ends_with('/')),
@@ -303,15 +302,35 @@ impl Extensions {
             size: pax.size.unwrap_or(size),
             offset,
             facts: Facts {
-                mode: u32::try_from(field(100..108)? & 0o7777).unwrap_or_default(),
-                uid: pax.uid.unwrap_or(natural(field(108..116)?)),
-                gid: pax.gid.unwrap_or(natural(field(116..124)?)),
-                mtime: pax.mtime.unwrap_or(natural(field(136..148)?)),
-                uname: pax.uname.unwrap_or_else(|| until_nul(&block[265..297]).to_vec()),
-                gname: pax.gname.unwrap_or_else(|| until_nul(&block[297..329]).to_vec()),
+                mode: facts.mode,
+                uid: pax.uid.unwrap_or(facts.uid),
+                gid: pax.gid.unwrap_or(facts.gid),
+                mtime: pax.mtime.unwrap_or(facts.mtime),
+                uname: pax.uname.unwrap_or(facts.uname),
+                gname: pax.gname.unwrap_or(facts.gname),
             },
         })
     }
+}
+
+/// The size and the other facts in a header itself. Python's tarfile takes a header with a bad number for the end of the
+/// archive; here it is an error, since its checksum fits.
+fn fields(block: &[u8; 512]) -> Result<(u64, Facts), &'static str> {
+    let field = |field: &[u8]| number(field).ok_or("has a field that is no number");
+    let natural = |value: i128| u64::try_from(value).unwrap_or_default();
+    // device numbers say nothing here, but Python's tarfile looks at them
+    field(&block[329..337])?;
+    field(&block[337..345])?;
+    let size = u64::try_from(field(&block[124..136])?).map_err(|_| "has a size that is negative or too large")?;
+    let facts = Facts {
+        mode: u32::try_from(field(&block[100..108])? & 0o7777).unwrap_or_default(),
+        uid: natural(field(&block[108..116])?),
+        gid: natural(field(&block[116..124])?),
+        mtime: natural(field(&block[136..148])?),
+        uname: until_nul(&block[265..297]).to_vec(),
+        gname: until_nul(&block[297..329]).to_vec(),
+    };
+    Ok((size, facts))
 }
 
 impl Pax {
@@ -384,11 +403,10 @@ fn number(field: &[u8]) -> Option<i128> {
         let start = if *first == 0xff { -1 } else { 0 };
         return Some(rest.iter().fold(start, |value: i128, byte| (value << 8) | i128::from(*byte)));
     }
-    let text = std::str::from_utf8(until_nul(field)).ok()?.trim();
-    if text.is_empty() {
-        return Some(0);
-    }
-    (text.bytes().all(|byte| matches!(byte, b'0'..=b'7'))).then(|| i128::from_str_radix(text, 8).ok())?
+    until_nul(field).trim_ascii().iter().try_fold(0, |value, byte| match byte {
+        b'0'..=b'7' => Some((value << 3) | i128::from(byte - b'0')),
+        _ => None,
+    })
 }
 
 fn checksum_fits(block: &[u8; 512]) -> bool {
@@ -405,9 +423,10 @@ pub(super) fn padded(size: u64) -> Option<u64> {
     size.checked_next_multiple_of(BLOCK)
 }
 
-/// The length of an archive whose members end at `end`: two blocks of zeros, then filled up to whole records.
+/// The length of an archive whose last payload ends at `end`: a whole block, two blocks of zeros, then filled up to whole
+/// records.
 pub(super) fn archive_length(end: u64) -> u64 {
-    (end + 2 * BLOCK).next_multiple_of(RECORD)
+    (end.next_multiple_of(BLOCK) + 2 * BLOCK).next_multiple_of(RECORD)
 }
 
 /// Whether ustar can hold `name`: up to 100 bytes, or split at a slash into at most 155 and 100.

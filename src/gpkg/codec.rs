@@ -124,6 +124,14 @@ impl Codec {
         Codec { commands, zstd }
     }
 
+    /// The command lines that pack and unpack, with the program first; empty where there is none.
+    ///
+    /// zstd unpacks in process, and packs so unless its flags ask for more than a level and a window.
+    #[must_use]
+    pub fn commands(&self, compression: Compression) -> (&[String], &[String]) {
+        self.commands.get(&compression).map_or((&[], &[]), |both| (&both.pack, &both.unpack))
+    }
+
     /// Unpacks `packed`. `path` is the container, for messages.
     ///
     /// # Errors
@@ -140,7 +148,7 @@ impl Codec {
             Compression::Zstd => {
                 unzstd(packed, limit).map_err(|source| packing("unpack", compression, path, source))?
             }
-            _ => self.run("unpack", compression, packed, limit, path)?,
+            _ => Codec::run("unpack", (compression, self.commands(compression).1), packed, limit, path)?,
         };
         if exceeds(unpacked.len(), limit) {
             return Err(GpkgError::TooLarge {
@@ -162,21 +170,18 @@ impl Codec {
             (Compression::Zstd, Zstd::InProcess { level, long }) => {
                 zstd(bytes, level, long).map_err(|source| packing("pack", compression, path, source))
             }
-            _ => self.run("pack", compression, bytes, u64::MAX, path),
+            _ => Codec::run("pack", (compression, self.commands(compression).0), bytes, u64::MAX, path),
         }
     }
 
     fn run(
-        &self,
         action: &'static str,
-        compression: Compression,
+        (compression, command): (Compression, &[String]),
         input: &[u8],
         limit: u64,
         path: &Path,
     ) -> Result<Vec<u8>, GpkgError> {
-        let commands = self.commands.get(&compression);
-        let command = commands.map(|commands| if action == "pack" { &commands.pack } else { &commands.unpack });
-        let Some((program, arguments)) = command.and_then(|command| command.split_first()) else {
+        let Some((program, arguments)) = command.split_first() else {
             return Err(GpkgError::NoCommand { path: path.to_owned(), action, compression });
         };
         log::debug!("{}: {action} with {program} {arguments:?}", path.display());
@@ -295,4 +300,60 @@ fn job_count(makeopts: &str) -> usize {
     });
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     short.chain(long).max_by_key(|(at, _)| *at).map_or_else(processors, |(_, jobs)| jobs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zstd_flags() {
+        let of = |flags: &str| {
+            Zstd::from_command(&format!("zstd {flags}").split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        };
+        let here = |level, long| Zstd::InProcess { level, long };
+        for (flags, wanted) in [
+            ("", here(3, None)),
+            ("-T0", here(3, None)),
+            ("-T8 -19 --long", here(19, Some(27))),
+            ("-22", here(19, None)),
+            ("--ultra -22 --long=31", here(22, Some(31))),
+            ("-22 --ultra", here(22, None)),
+            ("-99 --ultra", here(22, None)),
+            ("-1 -9", here(9, None)),
+            ("-0", here(3, None)),
+            ("--fast", Zstd::Program),
+            ("--fast=3", Zstd::Program),
+            ("--long=9", Zstd::Program),
+            ("--long=", Zstd::Program),
+            ("-19T0", Zstd::Program),
+            ("-", Zstd::Program),
+            ("-T", Zstd::Program),
+            ("--threads=2", Zstd::Program),
+            ("-99999999999", Zstd::Program),
+        ] {
+            assert_eq!(of(flags), wanted, "{flags}");
+        }
+        assert_eq!(Zstd::from_command(&["pzstd".to_owned()]), Zstd::Program);
+        assert_eq!(Zstd::from_command(&[]), Zstd::Program);
+    }
+
+    #[test]
+    fn jobs() {
+        for (makeopts, jobs) in [
+            ("-j4", 4),
+            ("-j 12 -l3", 12),
+            ("-j2 -j3", 3),
+            ("--jobs= 7", 7),
+            ("-j2 --jobs= 7 x", 7),
+            ("--jobs= 7 -j2", 2),
+            ("-k -j8\n-j9", 8),
+        ] {
+            assert_eq!(job_count(makeopts), jobs, "{makeopts}");
+        }
+        let processors = std::thread::available_parallelism().unwrap().get();
+        for makeopts in ["", "1", "--jobs=4", "--jobs", "-j", "-jx"] {
+            assert_eq!(job_count(makeopts), processors, "{makeopts}");
+        }
+    }
 }

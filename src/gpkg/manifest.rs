@@ -150,7 +150,7 @@ impl Manifest {
     }
 
     /// Checks that the Manifest and the container name the same members with the same sizes and that, in a signed
-    /// container, every member with data but `gpkg-1` has a signature. No digest is computed.
+    /// container, every member with data but `gpkg-1` has a signature somewhere after it. No digest is computed.
     ///
     /// # Errors
     /// A member is not listed, missing, of another size, or not signed (`gpkg._verify_binpkg`).
@@ -162,9 +162,19 @@ impl Manifest {
                 let why = format!("has {} bytes, its Manifest says {}", member.size(), line.size);
                 return Err(self.mismatch(member.name(), why));
             }
-            let needs = !matches!(member.kind(), Kind::Signature | Kind::Version);
-            if signed && needs && container.signature_of(member).is_none() {
-                return Err(self.mismatch(member.name(), "has no signature, though the package is signed".to_owned()));
+            if !signed || matches!(member.kind(), Kind::Signature | Kind::Version) {
+                continue;
+            }
+            match container.signature_of(member) {
+                None => {
+                    let why = "has no signature, though the package is signed".to_owned();
+                    return Err(self.mismatch(member.name(), why));
+                }
+                Some(signature) if signature.offset() < member.offset() => {
+                    let why = "comes after its signature, and Portage wants it before".to_owned();
+                    return Err(self.mismatch(member.name(), why));
+                }
+                Some(_) => {}
             }
         }
         for line in &self.lines {

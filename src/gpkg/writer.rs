@@ -255,8 +255,7 @@ impl Unsealed<'_> {
     fn write_tail(&self, manifest: &[u8]) -> Result<u64, GpkgError> {
         let draft = &self.draft;
         let image_end = draft.image_at + draft.old.image().0.size();
-        let aligned = padded(image_end).unwrap_or(image_end);
-        let mut tail = vec![0; usize::try_from(aligned - image_end).unwrap_or_default()];
+        let mut tail = padding(image_end);
         let Payload { facts, bytes } = &self.image_signature;
         tail.extend(draft.header(&self.image_signature_name, length(bytes), facts));
         tail.extend_from_slice(bytes);
@@ -275,7 +274,6 @@ impl Unsealed<'_> {
         let mut blocks = padding(end);
         blocks.extend(draft.header(Kind::MANIFEST, length(manifest), &Facts::new(draft.new.mtime)));
         blocks.extend_from_slice(manifest);
-        archive::pad(&mut blocks);
         draft.write(&blocks, end, Kind::MANIFEST)?;
         Ok(end + length(&blocks))
     }
@@ -296,8 +294,8 @@ fn format_for(old: &Container, new: &NewContainer) -> Format {
             && member.facts().fit_ustar()
             && archive::fits_ustar(&format!("{}/{}", new.prefix, member.name()))
     };
-    let long = new.prefix.len() >= GNU_PREFIX;
-    if old.format() == Format::Gnu || long || !old.members().iter().all(fits) { Format::Gnu } else { Format::Ustar }
+    let plain = new.prefix.len() < GNU_PREFIX && Facts::new(new.mtime).fit_ustar();
+    if old.format() == Format::Gnu || !plain || !old.members().iter().all(fits) { Format::Gnu } else { Format::Ustar }
 }
 
 fn length(bytes: &[u8]) -> u64 {

@@ -13,7 +13,7 @@ use super::verify::{Verifier, VerifyError};
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The home does not exist or is no directory that can be read.
-    #[error("the gpg home {} (BINPKG_GPG_SIGNING_GPG_HOME) cannot be read: {source}; check the path and its owner", home.display())]
+    #[error("the gpg home {} cannot be read: {source}; check the path and its owner", home.display())]
     Home {
         /// The home.
         home: PathBuf,
@@ -226,6 +226,38 @@ impl Keyring {
         Ok(Keyring { private_home, signing, exact, unusable, migrated: certificates })
     }
 
+    /// No certificate counts as ours: where packages are not signed here, only others' signatures can be looked at.
+    ///
+    /// # Errors
+    /// The private home cannot be made.
+    pub fn none() -> Result<Keyring, KeyError> {
+        let nobody =
+            Certificate { fingerprint: String::new(), user_id: String::new(), revoked: false, keys: Vec::new() };
+        Ok(Keyring {
+            private_home: private_home(&[])?,
+            signing: nobody,
+            exact: None,
+            unusable: None,
+            migrated: Vec::new(),
+        })
+    }
+
+    /// Lets the private home know the public keys of `home` as well (`BINPKG_GPG_VERIFY_GPG_HOME`): their signatures
+    /// can be verified, and do not count as ours.
+    ///
+    /// # Errors
+    /// gpg cannot read them.
+    pub fn know_others(&mut self, home: &Path) -> Result<(), KeyError> {
+        let gpg = |source| KeyError::Gpg { home: home.to_owned(), action: "export the public keys", source };
+        std::fs::read_dir(home).map_err(|source| KeyError::Home { home: home.to_owned(), source })?;
+        let mut exported = Vec::new();
+        let mut context = super::context(home).map_err(gpg)?;
+        context.export_all(gpgme::ExportMode::empty(), &mut exported).map_err(gpg)?;
+        let mut private = super::context(self.private_home.path()).map_err(gpg)?;
+        private.import(exported).map_err(gpg)?;
+        Ok(())
+    }
+
     /// The certificate that signs.
     #[must_use]
     pub fn signing(&self) -> &Certificate {
@@ -263,6 +295,34 @@ impl Keyring {
     pub fn verifier(&self) -> Result<Verifier<'_>, VerifyError> {
         Verifier::new(self, self.private_home.path())
     }
+}
+
+/// How far a keyring trusts a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Fully or ultimately: Portage accepts its signatures.
+    Full,
+    /// It has the key, and Portage calls its signatures untrusted.
+    Less,
+    /// It does not have the key.
+    Absent,
+}
+
+/// How far the keyring in `home` trusts the certificate with this fingerprint; nothing is changed.
+///
+/// # Errors
+/// The home cannot be read.
+pub fn trust_in(home: &Path, fingerprint: &str) -> Result<Trust, KeyError> {
+    std::fs::read_dir(home).map_err(|source| KeyError::Home { home: home.to_owned(), source })?;
+    let gpg = |source| KeyError::Gpg { home: home.to_owned(), action: "look up the key", source };
+    let mut context = super::context(home).map_err(gpg)?;
+    let key = match context.get_key(fingerprint) {
+        Ok(key) => key,
+        Err(error) if error.code() == gpgme::Error::EOF.code() => return Ok(Trust::Absent),
+        Err(error) => return Err(gpg(error)),
+    };
+    let full = key.user_ids().any(|user| matches!(user.validity(), gpgme::Validity::Full | gpgme::Validity::Ultimate));
+    Ok(if full { Trust::Full } else { Trust::Less })
 }
 
 /// The certificate `key` selects, the way gpg chooses it for `--local-user`: the first that can sign; and where none
@@ -329,6 +389,9 @@ fn private_home(public_keys: &[u8]) -> Result<tempfile::TempDir, KeyError> {
         .write_all(b"no-random-seed-file\nno-autostart\nno-auto-check-trustdb\ntrust-model always\nbatch\nlock-never\n")
         .map_err(failed)?;
     let gpg = |source| KeyError::Gpg { home: home.path().to_owned(), action: "put our public keys", source };
+    if public_keys.is_empty() {
+        return Ok(home);
+    }
     let mut context = super::context(home.path()).map_err(gpg)?;
     let result = context.import(public_keys).map_err(gpg)?;
     log::debug!("{} public keys in the private home {}", result.considered(), home.path().display());

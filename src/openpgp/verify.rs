@@ -31,8 +31,10 @@ pub struct Signature {
 pub enum SignatureState {
     /// It is good, and its key was valid when it was made (it may have expired since).
     Good,
-    /// The key is none of ours.
+    /// The key is none of ours, and not known otherwise, so that nobody can tell whether it is good.
     UnknownKey,
+    /// It is good, by a key that is known, but none of ours.
+    OtherKey,
     /// The key is ours, and revoked.
     RevokedKey,
     /// The signature was made after its key had expired, or has itself expired.
@@ -108,7 +110,13 @@ impl<'keyring> Verifier<'keyring> {
 
     fn state(&self, key: &str, signature: &gpgme::Signature<'_>) -> SignatureState {
         let Some(certificate) = self.keyring.find(key) else {
-            return SignatureState::UnknownKey;
+            return match signature.status() {
+                Ok(()) => SignatureState::OtherKey,
+                Err(error) if error.code() == gpgme::Error::BAD_SIGNATURE.code() => {
+                    SignatureState::Bad(error.description().into_owned())
+                }
+                Err(_) => SignatureState::UnknownKey,
+            };
         };
         let facts = certificate.key(key);
         if certificate.revoked || facts.is_some_and(|facts| facts.revoked) {

@@ -20,6 +20,35 @@ pub struct Repository {
     pub masters: Vec<String>,
     /// Its priority; a higher one goes before a lower one. 0 where none was set, -1000 for such a main repository.
     pub priority: i64,
+    /// Whether its sync runs hooks.
+    pub sync_hooks: SyncHooks,
+}
+
+/// Whether a sync of a repository runs the hooks in postsync.d.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncHooks {
+    /// It is not synced with all the others (no `sync-type`, or `auto-sync = no`).
+    #[default]
+    NotSynced,
+    /// Every time.
+    Always,
+    /// Only when something has changed (`sync-hooks-only-on-change`); Portage's update pass runs all the same.
+    OnChange,
+}
+
+impl SyncHooks {
+    fn of(options: &Section) -> Self {
+        let says = |option: &str, words: [&str; 2]| {
+            options.raw(option).is_some_and(|value| words.contains(&value.trim().to_lowercase().as_str()))
+        };
+        if options.raw("sync-type").is_none_or(|value| value.trim().is_empty()) || says("auto-sync", ["no", "false"]) {
+            Self::NotSynced
+        } else if says("sync-hooks-only-on-change", ["yes", "true"]) {
+            Self::OnChange
+        } else {
+            Self::Always
+        }
+    }
 }
 
 /// All ebuild repositories that Portage uses.
@@ -78,6 +107,7 @@ pub(super) struct Draft {
     priority: Option<i64>,
     missing_repo_name: bool,
     main_repo: Option<String>,
+    sync_hooks: SyncHooks,
 }
 
 impl Draft {
@@ -90,6 +120,7 @@ impl Draft {
             masters: list("masters"),
             priority: options.raw("priority").and_then(integer),
             main_repo: options.raw("main-repo").map(str::to_owned),
+            sync_hooks: SyncHooks::of(options),
             missing_repo_name: name != Some("DEFAULT"),
             ..Self::default()
         };
@@ -316,6 +347,7 @@ impl Loaded {
             aliases: stack(draft.aliases.as_deref().unwrap_or_default()),
             masters: masters.into_iter().cloned().collect(),
             priority: draft.priority.unwrap_or(0),
+            sync_hooks: draft.sync_hooks,
         }
     }
 }

@@ -7,12 +7,13 @@ The Portage releases are virtual environments under target/ (`make setup`).
 
 from .checks import assert_all_verify, assert_index_agrees, assert_portage_finds_nothing, files_of, raw_entries, read_index
 from .packages import Package, package
-from .prefix import Prefix
+from .prefix import HOOK, Prefix
 from .repository import Repository, ebuild
 from .session import NEWEST, OLDEST, Session
 from .snapshot import Snapshot
 
 __all__ = [
+    "HOOK",
     "NEWEST",
     "OLDEST",
     "Package",

@@ -108,14 +108,16 @@ def reindex(_job):
 
 def global_pass(job):
     """The update pass as the start of any emerge action runs it; `all` takes every update file."""
+    import inspect
+
     from _emerge.actions import load_emerge_config
     from portage._global_updates import _global_updates
 
     config = load_emerge_config()
     target = config.target_config
-    done = _global_updates(
-        target.root, config.trees, target.mtimedb["updates"], quiet=True, if_mtime_changed=not job.get("all")
-    )
+    known = {"root": target.root, "trees": config.trees, "prev_mtimes": target.mtimedb["updates"]}
+    words = {name: known[name] for name in inspect.signature(_global_updates).parameters if name in known}
+    done = _global_updates(**words, quiet=True, if_mtime_changed=not job.get("all"))
     if done:
         target.mtimedb.commit()
     return bool(done)

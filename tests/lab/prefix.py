@@ -108,7 +108,8 @@ class Prefix:
         text = "".join(f'{key}="{value}"\n' for key, value in values.items() if value is not None)
         self.write("etc/portage/make.conf", text)
         if self.trusted and not self.keyring.exists():
-            names = "+".join(key.fingerprint for key in self.trusted)
+            # A name of few letters: gpg's sockets need short paths.
+            names = "+".join(key.fingerprint[-6:] for key in self.trusted)
             template = self.session.once("templates", f"keyring-{names}", lambda home: trusting_keyring(home, self.trusted))
             shutil.copytree(template, self.keyring)
         link = self.path / "etc/portage/make.profile"

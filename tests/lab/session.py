@@ -132,6 +132,10 @@ class Key:
         """Runs gpg in this home."""
         return run(["gpg", "--homedir", self.home, "--batch", *words], _gpg_environment(self.home), stdin=stdin, check=check)
 
+    def sign(self, how, data):
+        """A signature (`--detach-sign`) or a signed text (`--clear-sign`), armored."""
+        return self.gpg("--no-tty", "--armor", "--digest-algo", "SHA512", how, stdin=data).out.encode()
+
     def public(self):
         """The armored certificate."""
         return self.gpg("--armor", "--export", self.fingerprint).out
