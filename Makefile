@@ -15,13 +15,14 @@ PYTEST = target/portage-$(PORTAGE_NEWEST)/bin/python -m pytest -p no:cacheprovid
 # The tests run side by side, one process a core.
 PYTEST_JOBS ?= auto
 
-.PHONY: help setup build release test test-rust test-portage test-full lint demo install uninstall
+.PHONY: help setup build release test test-rust test-portage test-full lint demo bench
 
 help:
 	@echo 'make demo       what this does, shown with the real Portage in a throw-away prefix'
 	@echo 'make build      the program, for testing (release: optimised)'
 	@echo 'make test       everything, with its own set-up (test-full: at full size)'
 	@echo 'make lint       formatting, clippy, shellcheck'
+	@echo 'make bench      speed, side by side with Portage'
 	@echo 'make install    into DESTDIR, PREFIX=$(PREFIX), SYSCONFDIR=$(SYSCONFDIR), EPREFIX'
 
 setup: tests/lab/.system $(VENVS)
@@ -58,23 +59,12 @@ test-full: setup build test-rust
 lint: setup
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	shellcheck hooks/postsync.d/* tests/lab/setup .ci/run
+	$(MAKE) lint-packaging
 
 demo: setup build
 	@target/portage-$(PORTAGE_NEWEST)/bin/python -m tests.lab.demo
 
-# Not built here, so that `sudo make install` compiles nothing: run `make release` first.
-BINARY ?= target/release/binpkg-resign
-ROOTED := $(DESTDIR)$(EPREFIX)
+bench: setup release
+	target/portage-$(PORTAGE_NEWEST)/bin/python benches/bench.py $(BENCH)
 
-install:
-	@test -x $(BINARY) || { echo 'Run `make release` first.' >&2; exit 1; }
-	install -D -m 755 $(BINARY) $(ROOTED)$(PREFIX)/bin/binpkg-resign
-	install -D -m 755 hooks/postsync.d/50-binpkg-resign $(ROOTED)$(SYSCONFDIR)/portage/postsync.d/50-binpkg-resign
-	install -D -m 644 README.md $(ROOTED)$(PREFIX)/share/doc/binpkg-resign/README.md
-	install -D -m 644 LICENSE $(ROOTED)$(PREFIX)/share/doc/binpkg-resign/LICENSE
-
-uninstall:
-	rm -f $(ROOTED)$(PREFIX)/bin/binpkg-resign
-	rm -f $(ROOTED)$(SYSCONFDIR)/portage/postsync.d/50-binpkg-resign
-	rm -rf $(ROOTED)$(PREFIX)/share/doc/binpkg-resign
+include packaging.mk

@@ -101,9 +101,9 @@ pub(super) fn is_package_name(text: &str) -> bool {
     starts_with_word(text) && text.bytes().all(|byte| is_word(byte) || matches!(byte, b'+' | b'-'))
 }
 
-/// Whether a package name breaks PMS 3.1.2 by ending in a hyphen and a version.
+/// Whether what [`is_package_name`] breaks the last rule of PMS 3.1.2: no version at the end.
 pub(super) fn ends_in_version(pn: &str) -> bool {
-    split_version(pn).is_some_and(|(head, _)| is_package_name(head))
+    split_version(pn).is_some()
 }
 
 /// PMS 3.1.3: `[A-Za-z0-9_][A-Za-z0-9+_.-]*`, which is a slot or a sub-slot alone.

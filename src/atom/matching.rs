@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::cpv::{UNKNOWN_REPO, ends_in_version};
+use super::cpv::UNKNOWN_REPO;
 use super::eapi::Eapi;
 use super::use_deps::{UseDefault, UseDep, UseState};
 use super::version::{vercmp, without_revision};
@@ -63,10 +63,6 @@ impl Atom {
         let (Some(operator), Some(version)) = (self.operator(), self.version()) else {
             return self.cp() == package.cp;
         };
-        // Portage cannot split `=a/b-1-2-3` (build id 3) into name and version, and falls back.
-        if self.cp().split_once('/').is_some_and(|(_, pn)| ends_in_version(pn)) {
-            return self.cp() == package.cp;
-        }
         // This one goes by the text alone.
         if operator == Operator::Glob {
             return glob_matches(self.cp(), version, package);

@@ -253,7 +253,8 @@ class Settings:
 
 def matching():
     cps = ["a/b", "a/b-1xy", "a/1", "a/b-x", "virtual/b"]
-    vers = [v for v in VERSIONS if len(v) < 12] + ["1.2", "1.2.3_p1", "12", "1.2a", "1.23", "01.2"]
+    vers = [v for v in VERSIONS if len(v) < 12] + ["1.2", "1.2.3_p1", "12", "1.2a", "1.23", "01.2", "1.2a-r1",
+                                                         "1.2a_p1", "1_p-r1", "1_p_beta", "1a-r1"]
 
     def an_iuse():
         return " ".join(pick(["", "+", "-"]) + flag for flag in rng.sample("abcde", rng.randint(0, 4)))
@@ -455,28 +456,22 @@ def files(directory):
 
 
 def real(shared):
-    updates = os.path.join(shared, "data", "gentoo-updates")
-    if not os.path.isdir(updates):
-        return
-    commands, errors = [], 0
-    for path, _stat, content in grab_updates(updates):
-        good, bad = parse_updates(content)
-        commands += good
-        errors += len(bad)
-    emit("updates", updates, [" ".join(map(str, u)) for u in commands], errors)
-    # A command that does not occur in a text cannot change it: what makes this quick enough.
-    for cpv, metadata in real_packages(shared):
-        texts = {key: metadata[key] for key in DEP_KEYS if key in metadata}
-        parent = None
-        eapi = metadata.get("EAPI", "0")
-        for slot in (metadata.get("SLOT", "0"), None):
-            if slot is not None:
-                parent = _pkg_str(cpv, metadata={"EAPI": eapi, "SLOT": slot, "repository": "gentoo"})
-            else:
-                parent = None
-            changed = update_dbentries(commands, texts, eapi=eapi, parent=parent)
-            for key, text in texts.items():
-                emit("text", cpv, eapi, slot, text, changed.get(key))
+    for name in ("gentoo-updates", "guru-updates"):
+        updates = os.path.join(shared, "data", name)
+        commands, errors = [], 0
+        for _path, _stat, content in grab_updates(updates):
+            good, bad = parse_updates(content)
+            commands += good
+            errors += len(bad)
+        emit("updates", updates, [" ".join(map(str, u)) for u in commands], errors)
+        for cpv, metadata in real_packages(shared):
+            texts = {key: metadata[key] for key in DEP_KEYS if key in metadata}
+            eapi, slot = metadata.get("EAPI", "0"), metadata.get("SLOT", "0")
+            described = {"EAPI": eapi, "SLOT": slot, "repository": "gentoo"}
+            for parent in (_pkg_str(cpv, metadata=described), None):
+                changed = update_dbentries(commands, texts, eapi=eapi, parent=parent)
+                for key, text in texts.items():
+                    emit("text", cpv, eapi, parent and slot, text, changed.get(key))
 
 
 if __name__ == "__main__":

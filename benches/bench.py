@@ -1,0 +1,236 @@
+"""Speed, both sides in one go: binpkg-resign, Portage's deletion, a script on Portage's API, and the bare limits.
+
+    make bench                      everything
+    … benches/bench.py noop sign    only these parts; --packages N for another size
+
+Figures depend on the machine; what counts are the ratios of one run.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TOP))
+
+from tests.lab import Prefix, Session, files_of  # noqa: E402
+from tests.lab.packages import package  # noqa: E402
+
+SHARED = Path(os.environ.get("BINPKG_RESIGN_SHARED", TOP.parent / "shared"))
+ROWS = []
+
+
+def row(work, what, seconds, note=""):
+    ROWS.append((work, what, seconds, note))
+    print(f"  {what:<44} {seconds * 1000:12.1f} ms  {note}", flush=True)
+
+
+def timed(action):
+    began = time.perf_counter()
+    result = action()
+    return time.perf_counter() - began, result
+
+
+def measured(argv, env, **words):
+    """Wall time and peak memory (bytes) of one command."""
+    began = time.perf_counter()
+    child = subprocess.Popen([str(w) for w in argv], env={k: str(v) for k, v in env.items()}, **words)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return time.perf_counter() - began, usage.ru_maxrss * 1024, child.returncode
+
+
+def make_prefix(lab, count, algorithm="ed25519", flock=True, payload=2000, moved="dev-util/strace"):
+    """A prefix with `count` signed packages that depend on a moved one, and the pending update."""
+    key = lab.key(algorithm)
+    variables = {}
+    if not flock:
+        variables["BINPKG_GPG_SIGNING_BASE_COMMAND"] = "/usr/bin/gpg --sign --armor [PORTAGE_CONFIG]"
+    prefix = Prefix.create(lab, key=key, variables=variables)
+    prefix.sync()
+    prefix.make(*[
+        package(f"app-misc/p{number}-1", RDEPEND=f">={moved}-6 app-misc/other", BDEPEND=moved, payload="x" * payload)
+        for number in range(count)
+    ])
+    prefix.updates("1Q-2024", f"move {moved} dev-debug/strace")
+    return prefix
+
+
+def hook_environment(prefix):
+    """The environment of a hook, as Portage makes it."""
+    code = "import portage,json,sys; json.dump(dict(portage.settings.environ()), sys.stdout)"
+    out = prefix.run(prefix.session.venv(prefix.portage) / "bin/python", "-c", code).out
+    return prefix.environment() | json.loads(out)
+
+
+def synthetic_index(prefix, count):
+    """An index of many packages that no update concerns, in the size of real entries."""
+    header = (prefix.pkgdir / "Packages").read_text().split("\n\n", 1)[0]
+    lines = [f"PACKAGES: {count}" if line.startswith("PACKAGES:") else line for line in header.splitlines()]
+    depend = " ".join(f">=dev-libs/library{n}-1.{n}:0/{n}=[abi_x86_64(-)]" for n in range(25))
+    with open(prefix.pkgdir / "Packages", "w") as file:
+        file.write("\n".join(lines) + "\n\n")
+        for number in range(count):
+            file.write(
+                f"BDEPEND: app-arch/unzip virtual/pkgconfig >=dev-build/ninja-1.8\nBUILD_ID: 1\nBUILD_TIME: 1700000000\n"
+                f"CPV: app-misc/pkg{number:06}-1.2.3\nDEFINED_PHASES: compile configure install\nDEPEND: {depend}\nEAPI: 8\n"
+                f"IUSE: abi_x86_64 doc test +ssl\nKEYWORDS: amd64\nLICENSE: GPL-2\nMD5: {number:032x}\n"
+                f"PATH: app-misc/pkg{number:06}/pkg{number:06}-1.2.3-1.gpkg.tar\nRDEPEND: {depend}\nSHA1: {number:040x}\n"
+                f"SIZE: 20480\nUSE: abi_x86_64 ssl\nMTIME: 1700000000\nREPO: gentoo\n\n"
+            )
+
+
+def part_noop(lab, options):
+    print(f"A sync with no new updates, and planning with nothing to do: {options.index} packages in the index")
+    prefix = make_prefix(lab, 1)
+    prefix.update_pass()  # Portage remembers the update file
+    synthetic_index(prefix, options.index)
+    env = hook_environment(prefix)
+    times = [measured(["binpkg-resign", "apply"], env)[0] for _ in range(20)]
+    row("no-op", "apply, nothing new (median of 20)", statistics.median(times), f"max {max(times) * 1000:.1f} ms; goal 10 ms")
+    if not (SHARED / "data/gentoo-updates").is_dir():
+        print("  skipped: no real update files")
+        return
+    folder = prefix.repository_path("gentoo") / "profiles/updates"
+    for file in (SHARED / "data/gentoo-updates").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    seconds, memory, status = measured(["binpkg-resign", "apply"], env)
+    assert status == 0
+    row("plan", "apply, all of ::gentoo's updates", seconds, f"{memory / 1e6:.0f} MB; goal 500 ms, 250 MB")
+    if options.portage_plan:
+        seconds, _ = timed(lambda: prefix.run("emaint", "--check", "movebin", check=None, timeout=1200))
+        row("plan", "Portage (emaint movebin --check)", seconds)
+
+
+def agent_limit(lab, algorithm, count=60):
+    """Signatures of the bare agent, two gpg at a time."""
+    key = lab.key(algorithm)
+    argv = ["gpg", "--homedir", key.home, "--batch", "--no-tty", "--digest-algo", "SHA512", "-u", key.fingerprint]
+    argv += ["--detach-sign", "--output", "-", "/dev/null"]
+    # gpg-agent itself, without starting gpg: the command that gpg sends, many times over one connection
+    grip = [line.split(":")[9] for line in key.gpg("--with-keygrip", "--with-colons", "-K").out.splitlines() if line.startswith("grp")][0]
+    digest = hashlib.sha512(b"").hexdigest()
+    text = "".join(f"SIGKEY {grip}\nSETHASH 10 {digest}\nPKSIGN\n" for _ in range(count)) + "/bye\n"
+    began = time.perf_counter()
+    subprocess.run(["gpg-connect-agent", "--homedir", str(key.home)], input=text.encode(), stdout=subprocess.DEVNULL, check=True)
+    return (time.perf_counter() - began) / count
+
+
+def part_sign(lab, options):
+    count = options.packages
+    for algorithm in ("rsa4096", "ed25519"):
+        limit = agent_limit(lab, algorithm)
+        print(f"{count} packages concerned, {algorithm}; bare agent {limit * 1000:.1f} ms a signature, two a package")
+        row(algorithm, "bare agent, two signatures a package", 2 * limit * count)
+        for flock in (True, False):
+            prefix = make_prefix(lab, count, algorithm, flock=flock)
+            seconds, memory, status = measured(["binpkg-resign", "--prefix", prefix.path, "apply"], prefix.environment())
+            assert status == 0 and len(files_of(prefix.pkgdir)) == count
+            share = 2 * limit * count / seconds
+            name = "default command (flock, gpg)" if flock else "without flock"
+            row(algorithm, f"binpkg-resign, {name}", seconds, f"{share:.0%} of the agent, {memory / 1e6:.0f} MB")
+        prefix = make_prefix(lab, count, algorithm)
+        python = prefix.session.venv(prefix.portage) / "bin/python"
+        words = json.dumps({"old": "dev-util/strace", "new": "dev-debug/strace"}).encode()
+        some = min(count, options.script_packages)
+        if some < count:
+            prefix = make_prefix(lab, some, algorithm)
+        script, result = timed(lambda: prefix.run(python, TOP / "benches/portage_script.py", stdin=words, timeout=3600))
+        assert int(result.out.split()[-1]) == some, result
+        script *= count / some
+        ours = [r for r in ROWS if r[0] == algorithm and "flock, gpg" in r[1]][-1][2]
+        row(algorithm, "script on Portage's API" + (f" (from {some})" if some < count else ""), script, f"{script / ours:.1f} times ours")
+        prefix = make_prefix(lab, some, algorithm)
+        deletion, _ = timed(lambda: prefix.update_pass(every_file=True))
+        deletion *= count / some
+        assert not files_of(prefix.pkgdir)
+        row(algorithm, "Portage, deleting them" + (f" (from {some})" if some < count else ""), deletion)
+
+
+def part_growth(lab, options):
+    print("Growth with the number of packages concerned (ed25519)")
+    base = None
+    for count in (100, 400, 1600):
+        prefix = make_prefix(lab, count)
+        seconds, _, status = measured(["binpkg-resign", "--prefix", prefix.path, "apply"], prefix.environment())
+        assert status == 0
+        base = base or seconds / count
+        row("growth", f"{count} packages", seconds, f"{seconds / count * 1000:.1f} ms a package, {seconds / count / base:.2f} of the first")
+
+
+def part_large(lab, options):
+    size = options.large << 20
+    print(f"One package of {options.large} MiB (not compressible)")
+
+    prefix = Prefix.create(lab, key=lab.key("ed25519"), variables={"BINPKG_COMPRESS": "none"})
+    prefix.sync()
+    path = lab.directory("img")
+    path.mkdir(exist_ok=True)
+    with open(path / "big", "wb") as file:
+        block = os.urandom(1 << 20)
+        for number in range(options.large):
+            file.write(number.to_bytes(8, "little") + block[8:])
+    code = (
+        "import portage,sys\nfrom portage.gpkg import gpkg\n"
+        "s=portage.config(clone=portage.settings)\n"
+        "m={'CATEGORY':'app-misc\\n','PF':'big-1\\n','SLOT':'0\\n','EAPI':'8\\n','BUILD_ID':'1\\n','BUILD_TIME':'1700000000\\n',"
+        "'RDEPEND':'dev-util/strace\\n','repository':'gentoo\\n','USE':'\\n','IUSE':'\\n','KEYWORDS':'amd64\\n','LICENSE':'GPL-2\\n'}\n"
+        "import os\nos.makedirs(os.path.dirname(sys.argv[1]),exist_ok=True)\n"
+        "gpkg(s,'app-misc/big-1-1',sys.argv[1]).compress(sys.argv[2],m)\n"
+    )
+    python = prefix.session.venv(prefix.portage) / "bin/python"
+    target = prefix.pkgdir / "app-misc/big/big-1-1.gpkg.tar"
+    prefix.run(python, "-c", code, target, path, timeout=1200)
+    prefix.reindex()
+    other = prefix.clone()
+    for where in (prefix, other):
+        where.updates("1Q-2024", "move dev-util/strace dev-debug/strace")
+    ours, memory, status = measured(["binpkg-resign", "--prefix", prefix.path, "apply"], prefix.environment())
+    assert status == 0
+    row("large", "binpkg-resign", ours, f"{memory / 1e6:.0f} MB; {size / ours / 1e6:.0f} MB/s")
+    words = json.dumps({"old": "dev-util/strace", "new": "dev-debug/strace"}).encode()
+    script, _ = timed(lambda: other.run(python, TOP / "benches/portage_script.py", stdin=words, timeout=3600))
+    row("large", "script on Portage's API", script, f"{script / ours:.1f} times ours")
+    began = time.perf_counter()
+    digests = [hashlib.new(name) for name in ("sha512", "blake2b")]
+    with open(target, "rb") as file:
+        while block := file.read(1 << 20):
+            for digest in digests:
+                digest.update(block)
+    row("large", "hashing it twice, one thread (SHA512, BLAKE2B)", time.perf_counter() - began)
+
+
+PARTS = {"noop": part_noop, "sign": part_sign, "growth": part_growth, "large": part_large}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--packages", type=int, default=400)
+    parser.add_argument("--script-packages", type=int, default=100)
+    parser.add_argument("--index", type=int, default=60000)
+    parser.add_argument("--large", type=int, default=2048, help="MiB")
+    parser.add_argument("--portage-plan", action="store_true", help="measure Portage's planning too (minutes)")
+    options = parser.parse_args()
+    os.environ.setdefault("BINPKG_RESIGN", str(TOP / "target/release/binpkg-resign"))
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
+    lab = Session()
+    try:
+        for name in options.parts or PARTS:
+            PARTS[name](lab, options)
+    finally:
+        lab.close()
+    print("\n| work | what | time | |\n|---|---|---|---|")
+    for work, what, seconds, note in ROWS:
+        print(f"| {work} | {what} | {seconds * 1000:.1f} ms | {note} |")
+
+
+main()
