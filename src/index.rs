@@ -338,31 +338,28 @@ fn next_block(text: &[u8], start: usize) -> (std::ops::Range<usize>, usize) {
     if rest.first() == Some(&b'\n') {
         return (start..start, start + 1);
     }
-    match find_blank_line(rest) {
+    match memchr::memmem::find(rest, b"\n\n") {
         Some(at) => (start..start + at + 1, start + at + 2),
         None => (start..text.len(), text.len()),
-    }
-}
-
-/// The place of the first of two newlines in a row.
-fn find_blank_line(text: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    loop {
-        let at = from + text.get(from..)?.iter().position(|&byte| byte == b'\n')?;
-        if text.get(at + 1) == Some(&b'\n') {
-            return Some(at);
-        }
-        from = at + 1;
     }
 }
 
 /// Keys and values of a block: the value is what follows the colon but for one character, lines without a colon are
 /// passed over (`PackageIndex._readpkgindex`).
 pub fn fields(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    block.split(|&byte| byte == b'\n').filter_map(|line| {
-        let colon = line.iter().position(|&byte| byte == b':')?;
-        let (key, rest) = line.split_at_checked(colon)?;
-        Some((key, rest.get(2..).unwrap_or_default()))
+    let mut rest = block;
+    std::iter::from_fn(move || {
+        loop {
+            if rest.is_empty() {
+                return None;
+            }
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let (line, after) = rest.split_at_checked(end)?;
+            rest = after.get(1..).unwrap_or_default();
+            if let Some((key, value)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) {
+                return Some((key, value.get(2..).unwrap_or_default()));
+            }
+        }
     })
 }
 

@@ -1,5 +1,6 @@
 //! Portage's update pass, played through on the entries of the index.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -219,14 +220,16 @@ impl<'a> Simulation<'a> {
         let Ok(cpv_text) = std::str::from_utf8(facts.cpv) else { return };
         let Some(cpv) = Cpv::parse(cpv_text) else { return };
         let named = names.contains(cpv.cp());
-        let repo = facts.repo.map_or_else(|| inherited.to_owned(), text);
-        let repo = repository_name(&repo).into_owned();
+        let repo = facts.repo.map_or(Cow::Borrowed(inherited), String::from_utf8_lossy);
+        let repo = repository_name(&repo);
         let list = self.list_for(&repo).and_then(|list| self.lists.get(list));
         let Some(list) = list.filter(|list| !list.updates.is_empty() || named) else { return };
-        let eapi = Eapi::parse(&facts.eapi.map_or(std::borrow::Cow::Borrowed("0"), String::from_utf8_lossy));
+        let eapi = Eapi::parse(&facts.eapi.map_or(Cow::Borrowed("0"), String::from_utf8_lossy));
         let depends = || {
             // without a parent, so blockers against the package itself count here as well
-            let changes = |value: &&[u8]| list.rewriter.rewrite(&String::from_utf8_lossy(value), eapi, None).is_some();
+            let changes = |value: &&[u8]| {
+                !value.is_empty() && list.rewriter.rewrite(&String::from_utf8_lossy(value), eapi, None).is_some()
+            };
             facts.dependencies.iter().any(changes)
         };
         if !named && !depends() {
@@ -239,7 +242,7 @@ impl<'a> Simulation<'a> {
             number,
             kind: Kind::Original,
             path,
-            name: Name { cpv: cpv_text.to_owned(), slot, eapi, repo },
+            name: Name { cpv: cpv_text.to_owned(), slot, eapi, repo: repo.into_owned() },
             build_time: build_time(facts.build_time),
             build_id: (!build_id.is_empty()).then_some(build_id),
             iuse: text(facts.iuse),
