@@ -25,7 +25,7 @@ help:
 	@echo 'make bench      speed, side by side with Portage'
 	@echo 'make install    into DESTDIR, PREFIX=$(PREFIX), SYSCONFDIR=$(SYSCONFDIR), EPREFIX'
 
-setup: tests/lab/.system $(VENVS)
+setup: tests/lab/.system $(VENVS) setup-packaging
 
 .PHONY: tests/lab/.system
 tests/lab/.system:

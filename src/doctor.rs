@@ -247,8 +247,7 @@ fn switches(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
     }
     let options = run.settings.get("EMERGE_DEFAULT_OPTS")?.unwrap_or_default();
     let words: Vec<&str> = options.split_whitespace().collect();
-    let off = words.iter().any(|word| *word == "--package-moves=n")
-        || words.windows(2).any(|pair| pair == ["--package-moves", "n"]);
+    let off = words.contains(&"--package-moves=n") || words.windows(2).any(|pair| pair == ["--package-moves", "n"]);
     if off {
         doctor.warn(
             "moves",

@@ -109,10 +109,11 @@ pub fn jobs(settings: &Settings, store: &Store) -> Result<Vec<Job>, Error> {
         return Ok(Vec::new());
     }
     let updates = updates_for(settings, &records)?;
-    let index = index_of(&records)?;
+    let (index, first) = index_with(&records, store)?;
     let mut works = make_plan(settings, &index, &updates, store.pkgdir())?.works;
     let mut jobs = Vec::new();
-    for (number, record) in records.into_iter().enumerate() {
+    for (place, record) in records.into_iter().enumerate() {
+        let number = first + place;
         let Some(base) = index.entry(number) else { continue };
         let planned = works.iter().position(|work| work.number == number).map(|place| works.swap_remove(place));
         let in_place = store.is_in_place(record);
@@ -185,12 +186,24 @@ fn updates_for(settings: &Settings, records: &[&Record]) -> Result<UpdateSet, Er
     Ok(updates)
 }
 
-/// An index of the held packages alone.
-fn index_of(records: &[&Record]) -> Result<PackageIndex, Error> {
+/// The index with the blocks of the held packages behind the others, and the number of the first of them. The others
+/// are there to be seen by moves: a copy may have been made before.
+fn index_with(records: &[&Record], store: &Store) -> Result<(PackageIndex, usize), Error> {
     let mut text = "VERSION: 0\n\n".to_owned();
+    let mut first = 0;
+    if let Ok(Some(index)) = run::read_index(store.pkgdir()) {
+        let twins: Vec<&str> = records.iter().filter(|r| store.is_in_place(r)).map(|r| r.path.as_str()).collect();
+        for entry in (0..index.len()).filter_map(|number| index.entry(number)) {
+            if entry.get("PATH").is_none_or(|path| !twins.contains(&path)) {
+                text += &entry.to_text();
+                text += "\n";
+                first += 1;
+            }
+        }
+    }
     for record in records {
         text += &record.entry;
         text += if record.entry.ends_with('\n') { "\n" } else { "\n\n" };
     }
-    Ok(PackageIndex::parse(text.into_bytes(), Path::new("held packages"))?)
+    Ok((PackageIndex::parse(text.into_bytes(), Path::new("held packages"))?, first))
 }

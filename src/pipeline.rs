@@ -217,6 +217,11 @@ impl Crew<'_> {
         if let Some(problem) = self.keyring.unusable() {
             return Err(problem.to_string());
         }
+        if self.command.terminal().is_some() {
+            // one line before gpg asks, if it has to
+            let key = &self.keyring.signing().user_id;
+            log::warn!("binary packages are to be signed again with the key of {key}, which may need its passphrase");
+        }
         signer.detached(b"").map(|signature| signature.len() as u64).map_err(|error| error.to_string())
     }
 

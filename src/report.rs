@@ -245,7 +245,8 @@ impl Text<'_> {
     fn packages(&mut self) {
         let report = self.report;
         let shown = self.detail == Detail::Verbose || report.mode == Mode::Pretend;
-        for package in report.packages.iter().filter(|_| shown) {
+        let failed = |package: &Outcome| report.command == "rekey" && package.outcome == Kind::Skipped;
+        for package in report.packages.iter().filter(|package| shown || failed(package)) {
             let name = package.name();
             let text = match package.outcome {
                 Kind::Resigned => format!("{} {name}", self.verb("signed again", "would sign again")),

@@ -98,6 +98,9 @@ impl Run<'_> {
             Ok(keyring) => keyring,
             Err(error) => return Ok(pipeline::keep_all(store, jobs, &error.to_string())),
         };
+        if let Some(text) = crate::doctor::expiry(&keyring) {
+            log::warn!("{text}; `binpkg-resign doctor` says how to extend it");
+        }
         let crew = Crew {
             keyring: &keyring,
             command: &self.signing_command(signing)?,
@@ -137,7 +140,8 @@ impl Run<'_> {
     /// Our certificates; the inner error is one that concerns the keys, not the configuration.
     pub(crate) fn open_keyring(&self, signing: &Signing) -> Result<Result<Keyring, KeyError>, Error> {
         let migrations = self.settings.key_migrations()?.into_iter().map(|pair| (pair.old, pair.new));
-        Ok(Keyring::open(Path::new(&signing.home), &signing.key, &migrations.collect::<Vec<_>>()))
+        let keyring = Keyring::open(Path::new(&signing.home), &signing.key, &migrations.collect::<Vec<_>>());
+        Ok(if signing.runs_gpg() { keyring } else { keyring.map(Keyring::with_secret_elsewhere) })
     }
 
     pub(crate) fn signing_command(&self, signing: &Signing) -> Result<SigningCommand, Error> {

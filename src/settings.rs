@@ -20,6 +20,8 @@ mod repos;
 mod roots;
 mod shlex;
 mod signing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -135,21 +137,17 @@ impl Settings {
     /// `USE` and what follows from it (the variables of `USE_EXPAND`, `ACCEPT_LICENSE` and its like) are computed by
     /// Portage only; outside of a hook `USE` is never set here, and the others are as they stand in the topmost file.
     pub fn get(&self, name: &str) -> Result<Option<&str>, SettingsError> {
+        let own = self.environment.get(name)?;
         if self.situation == Situation::Hook {
             // The environment has the roots too, but in the form that suits ebuilds.
             if let Some((_, value)) = self.roots()?.variables().into_iter().find(|(root, _)| *root == name) {
                 return Ok(Some(value));
             }
-            let value = self.environment.get(name)?;
-            if value.is_some() || !is_kept_back(name) {
-                return Ok(value);
+            if own.is_some() || !is_kept_back(name) {
+                return Ok(own);
             }
         }
-        let value = self.layers()?.values.get(name).map(String::as_str);
-        if value.is_none() || self.environment.get(name).is_err() {
-            self.environment.get(name)?;
-        }
-        Ok(value)
+        Ok(self.layers()?.values.get(name).map(String::as_str))
     }
 
     /// The `FEATURES` in effect.

@@ -8,6 +8,8 @@
 
 mod commit;
 mod disk;
+#[cfg(debug_assertions)]
+mod fault;
 mod hold;
 mod journal;
 mod lock;
@@ -249,6 +251,7 @@ impl Store {
         let state = self.state();
         if self.journal.records.is_empty() {
             self.journal.remove(&state)?;
+            journal::remove_half_written(&state)?;
             hold::remove_empty_directories(&state.join(hold::HELD_DIRECTORY));
             drop(self.run_lock.take());
             // stays where somebody has put something into it, or waits for its lock

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use crate::gpkg::{Codec, Container, GpkgError, Manifest, Metadata};
+use crate::gpkg::{Codec, Container, GpkgError, Manifest, Metadata, SMALL_MEMBER_LIMIT};
 use crate::openpgp::{Signature, SignatureState, Verifier};
 
 /// What came of looking at a package.
@@ -43,7 +43,8 @@ pub struct Verified {
 pub enum Whose {
     /// The one that signs now: the image's signature is carried over.
     Current,
-    /// One that it has replaced: everything is signed anew.
+    /// One that it has replaced, or a key of it that has expired, so that clients refuse what it signed: everything is
+    /// signed anew.
     Migrated,
 }
 
@@ -115,7 +116,22 @@ fn examine(file: File, path: &Path, codec: &Codec, verifier: &mut Verifier<'_>) 
         container.verify_member(signature, manifest.line(signature.name())?)?;
     }
     let metadata = container.read_metadata(&manifest, codec)?;
+    let certificate = match certificate {
+        Whose::Current if has_former_image(&container, &manifest, verifier)? => Whose::Migrated,
+        certificate => certificate,
+    };
     Ok(Verdict::Ours(Box::new(Verified { container, manifest, metadata, signer, certificate })))
+}
+
+/// Whether a key of ours that does not count any more has signed the image, while a newer one has signed the Manifest.
+fn has_former_image(container: &Container, manifest: &Manifest, verifier: &mut Verifier<'_>) -> Result<bool, Fault> {
+    let keyring = verifier.keyring();
+    if !keyring.has_former_keys() {
+        return Ok(false);
+    }
+    let Some(signature) = container.signature_of(container.image().0) else { return Ok(false) };
+    let bytes = container.read_verified(signature, manifest.line(signature.name())?, SMALL_MEMBER_LIMIT)?;
+    Ok(verifier.makers(&bytes)?.iter().any(|key| keyring.is_former(key)))
 }
 
 /// Whether every signature is a good one of ours.
@@ -145,9 +161,8 @@ fn judge(signatures: &[Signature], verifier: &Verifier<'_>) -> Result<(String, W
             }
         }
     }
-    let keyring = verifier.keyring();
-    let current = |signature: &Signature| keyring.find(&signature.key).is_some_and(|found| keyring.is_signing(found));
-    let whose = if signatures.iter().all(current) { Whose::Current } else { Whose::Migrated };
+    let former = signatures.iter().any(|signature| verifier.keyring().is_former(&signature.key));
+    let whose = if former { Whose::Migrated } else { Whose::Current };
     Ok((first.key.clone(), whose))
 }
 

@@ -313,8 +313,8 @@ impl Extensions {
     }
 }
 
-/// The size and the other facts in a header itself. Python's tarfile takes a header with a bad number for the end of the
-/// archive; here it is an error, since its checksum fits.
+/// The size and the other facts in a header itself. Python's tarfile takes a header with a bad number for the end of
+/// the archive; here it is an error, since its checksum fits.
 fn fields(block: &[u8; 512]) -> Result<(u64, Facts), &'static str> {
     let field = |field: &[u8]| number(field).ok_or("has a field that is no number");
     let natural = |value: i128| u64::try_from(value).unwrap_or_default();
@@ -423,8 +423,8 @@ pub(super) fn padded(size: u64) -> Option<u64> {
     size.checked_next_multiple_of(BLOCK)
 }
 
-/// The length of an archive whose last payload ends at `end`: a whole block, two blocks of zeros, then filled up to whole
-/// records.
+/// The length of an archive whose last payload ends at `end`: a whole block, two blocks of zeros, then filled up to
+/// whole records.
 pub(super) fn archive_length(end: u64) -> u64 {
     (end.next_multiple_of(BLOCK) + 2 * BLOCK).next_multiple_of(RECORD)
 }

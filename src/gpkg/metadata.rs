@@ -14,8 +14,8 @@ pub struct Metadata {
 impl Metadata {
     /// Unpacks and reads a metadata archive, as `gpkg.unpack_metadata` does. `path` is the container, for messages.
     ///
-    /// Portage takes the last of two entries with one name where it only reads, and refuses the package where it installs
-    /// it; here it is refused.
+    /// Portage takes the last of two entries with one name where it only reads, and refuses the package where it
+    /// installs it; here it is refused.
     ///
     /// # Errors
     /// The archive cannot be unpacked, takes more than [`METADATA_LIMIT`] bytes or [`METADATA_ENTRY_LIMIT`] entries, is
@@ -92,8 +92,8 @@ impl Metadata {
         Some(self.entries.remove(at).1)
     }
 
-    /// The archive, not packed, as `gpkg._add_metadata` makes it: ustar, every entry with mode 0644 and the time `mtime` in
-    /// seconds. A name that ustar cannot hold (Portage makes no such package) gets a GNU long name.
+    /// The archive, not packed, as `gpkg._add_metadata` makes it: ustar, every entry with mode 0644 and the time
+    /// `mtime` in seconds. A name that ustar cannot hold (Portage makes no such package) gets a GNU long name.
     #[must_use]
     pub fn to_tar(&self, mtime: u64) -> Vec<u8> {
         let facts = Facts::new(mtime);

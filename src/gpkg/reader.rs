@@ -111,8 +111,8 @@ impl Container {
     ///
     /// Any one prefix, any order of members, ustar, GNU and PAX headers, and anything after the end of the archive are
     /// taken. Beyond what Portage refuses, so are: members that are no regular files (links, folders, sparse
-    /// files), a prefix or name `.`, `..` or empty, names that are no UTF-8, two metadata or two image archives or none,
-    /// more than one long name or PAX header for a member, and more than [`MEMBER_LIMIT`] members.
+    /// files), a prefix or name `.`, `..` or empty, names that are no UTF-8, two metadata or two image archives or
+    /// none, more than one long name or PAX header for a member, and more than [`MEMBER_LIMIT`] members.
     ///
     /// # Errors
     /// The file is no such container, or cannot be read.

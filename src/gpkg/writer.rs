@@ -205,8 +205,8 @@ impl Unsealed<'_> {
         self.manifest.render()
     }
 
-    /// Writes everything around the image, with `manifest`, the clear-signed text. Returns the file, which is complete but
-    /// not flushed to the disk.
+    /// Writes everything around the image, with `manifest`, the clear-signed text. Returns the file, which is
+    /// complete but not flushed to the disk.
     ///
     /// # Errors
     /// Something cannot be written, or what is carried over cannot be read or differs from before.

@@ -51,7 +51,7 @@ pub enum KeyError {
         key: String,
     },
     /// The key has expired.
-    #[error("the signing key {key} has expired; extend it with `gpg --homedir {} --quick-set-expire {fingerprint} 2y`, then run `binpkg-resign held retry`", home.display())]
+    #[error("the signing key {key} has expired; extend it with `gpg --homedir {} --quick-set-expire {fingerprint} 2y{subkey}`, then run `binpkg-resign held retry`", home.display())]
     Expired {
         /// The home.
         home: PathBuf,
@@ -59,6 +59,8 @@ pub enum KeyError {
         key: String,
         /// The certificate's fingerprint.
         fingerprint: String,
+        /// Empty, or where only a subkey has expired: a blank and its fingerprint.
+        subkey: String,
     },
     /// The key is disabled, or has nothing that can sign.
     #[error("the key {key} (BINPKG_GPG_SIGNING_KEY) cannot sign; choose one that has a signing key or subkey")]
@@ -145,12 +147,23 @@ impl Certificate {
         self.keys.iter().find(|key| key.fingerprint.ends_with(&id))
     }
 
+    /// Whether what `key`, one of its keys, has signed is still accepted: neither it nor the primary key has expired or
+    /// is revoked.
+    #[must_use]
+    pub fn is_valid(&self, key: &KeyFacts) -> bool {
+        let now = SystemTime::now();
+        let lives = |key: &KeyFacts| !key.revoked && key.expires.is_none_or(|time| time > now);
+        !self.revoked && lives(key) && self.keys.first().is_none_or(lives)
+    }
+
     /// When the last of its keys that can sign will have expired; `None` for never.
     #[must_use]
     pub fn signing_expires(&self, exact: Option<&str>) -> Option<SystemTime> {
         let primary_expires = self.keys.first().and_then(|key| key.expires);
         let mut last = None;
-        for key in self.keys.iter().filter(|key| key.signs && key.secret && !key.revoked) {
+        // a wrapper may sign on another machine, with no secret half here
+        let here = self.keys.iter().any(|key| key.signs && key.secret);
+        for key in self.keys.iter().filter(|key| key.signs && key.secret == here && !key.revoked) {
             if exact.is_some_and(|exact| exact != key.fingerprint) {
                 continue;
             }
@@ -208,15 +221,14 @@ impl Keyring {
                 );
                 continue;
             }
-            match context.get_key(fingerprint.as_str()) {
-                Ok(key) => {
+            // not `get_key`: gpgme makes another context for it, with the trust model of the home
+            let found = context.find_keys([fingerprint.as_str()]).and_then(|mut keys| keys.next().transpose());
+            match found.map_err(gpg("look up a migrated key"))? {
+                Some(key) => {
                     certificates.extend(Certificate::from_key(&key));
                     export.push(key);
                 }
-                Err(error) if error.code() == gpgme::Error::EOF.code() => {
-                    log::warn!("{fingerprint} of BINPKG_GPG_SIGNING_KEY_MIGRATION is not in {}", home.display());
-                }
-                Err(error) => return Err(gpg("look up a migrated key")(error)),
+                None => log::warn!("{fingerprint} of BINPKG_GPG_SIGNING_KEY_MIGRATION is not in {}", home.display()),
             }
         }
         context
@@ -264,6 +276,14 @@ impl Keyring {
         &self.signing
     }
 
+    /// The same, for a signing command that has the secret half somewhere else (on another machine): that it is not in
+    /// the home is no obstacle then.
+    #[must_use]
+    pub fn with_secret_elsewhere(self) -> Keyring {
+        let unusable = self.unusable.filter(|problem| !matches!(problem, KeyError::NoSecret { .. }));
+        Keyring { unusable, ..self }
+    }
+
     /// Why the key cannot sign, where that is known without trying.
     #[must_use]
     pub fn unusable(&self) -> Option<&KeyError> {
@@ -282,10 +302,17 @@ impl Keyring {
         std::iter::once(&self.signing).chain(&self.migrated).find(|certificate| certificate.key(id).is_some())
     }
 
-    /// Whether `certificate` is the one that signs now.
+    /// Whether `id` is a key of ours whose signatures do not last: of a replaced certificate, expired or revoked.
     #[must_use]
-    pub fn is_signing(&self, certificate: &Certificate) -> bool {
-        certificate.fingerprint == self.signing.fingerprint
+    pub fn is_former(&self, id: &str) -> bool {
+        let current = |key| self.signing.is_valid(key);
+        self.find(id).is_some() && !self.signing.key(id).is_some_and(current)
+    }
+
+    /// Whether there are any such keys.
+    #[must_use]
+    pub fn has_former_keys(&self) -> bool {
+        !self.migrated.is_empty() || self.signing.keys.iter().any(|key| !self.signing.is_valid(key))
     }
 
     /// A verifier for one thread.
@@ -366,7 +393,11 @@ fn usable(certificate: &Certificate, home: &Path, key: &str, name: &str) -> Resu
     let alive: Vec<&&&KeyFacts> = able.iter().filter(|k| primary_lives && lives(k)).collect();
     if alive.is_empty() {
         let fingerprint = certificate.fingerprint.clone();
-        return Err(KeyError::Expired { home: home.to_owned(), key: key.to_owned(), fingerprint });
+        let subkey = match able.last() {
+            Some(last) if primary_lives => format!(" {}", last.fingerprint),
+            _ => String::new(),
+        };
+        return Err(KeyError::Expired { home: home.to_owned(), key: key.to_owned(), fingerprint, subkey });
     }
     if !alive.iter().any(|k| k.secret) {
         return Err(KeyError::NoSecret { home: home.to_owned(), key: key.to_owned() });

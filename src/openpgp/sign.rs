@@ -58,7 +58,7 @@ pub enum SignError {
     },
     /// Not tried, because an earlier call timed out.
     #[error(
-        "not signed, since the signing command did not answer before; unlock the key, then run `binpkg-resign held retry`"
+        "not signed, since the key could not be unlocked for a package before it; unlock the key, then run `binpkg-resign held retry`"
     )]
     GivenUp,
     /// What came back is no good signature of the right key over these bytes.
@@ -171,6 +171,10 @@ impl SigningCommand {
         if !status.success() {
             let words = last_words(&err);
             let advice = advice(&words);
+            if advice == LOCKED && self.terminal.is_none() {
+                // the passphrase was forgotten halfway: asking again for each package costs a second each
+                self.given_up.store(true, Ordering::Relaxed);
+            }
             return Err(SignError::Failed { program: self.program(), status, words, advice });
         }
         Ok(out)
@@ -229,6 +233,12 @@ impl SigningCommand {
         }
         let _ = child.kill();
     }
+
+    /// The terminal where a passphrase can be asked for.
+    #[must_use]
+    pub fn terminal(&self) -> Option<&str> {
+        self.terminal.as_deref()
+    }
 }
 
 fn words_of(line: &str) -> Result<Vec<String>, SignError> {
@@ -255,10 +265,12 @@ fn last_words(stderr: &[u8]) -> String {
     if tail.is_empty() { "it printed nothing".to_owned() } else { tail.join("; ") }
 }
 
+/// The advice for a key whose passphrase nobody can type.
+const LOCKED: &str = "; the key is locked and nobody is there to type its passphrase: unlock it (sign something in \
+        a terminal), then run `binpkg-resign held retry`";
+
 /// What to do about the failures that gpg words in a known way (GnuPG 2.2 and 2.4, English).
 fn advice(words: &str) -> &'static str {
-    const LOCKED: &str = "; the key is locked and nobody is there to type its passphrase: unlock it (sign something in \
-        a terminal), then run `binpkg-resign held retry`";
     const CASES: [(&str, &str); 10] = [
         ("Inappropriate ioctl", LOCKED),
         ("Operation cancelled", LOCKED),

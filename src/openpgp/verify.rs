@@ -95,6 +95,15 @@ impl<'keyring> Verifier<'keyring> {
         }
     }
 
+    /// The keys that made a detached signature, whatever it is over.
+    ///
+    /// # Errors
+    /// gpg could not be run.
+    pub fn makers(&mut self, signature: &[u8]) -> Result<Vec<String>, VerifyError> {
+        let signatures = self.detached(signature, std::io::empty())?;
+        Ok(signatures.into_iter().map(|signature| signature.key).collect())
+    }
+
     fn signatures(&self, result: &gpgme::VerificationResult) -> Vec<Signature> {
         (result.signatures())
             .map(|signature| {

@@ -17,7 +17,7 @@ impl Environment {
         std::env::vars_os().collect()
     }
 
-    /// The value of `name`, if it is set and not empty or not; an error where it is not valid UTF-8.
+    /// The value of `name`, `None` if it is not set; an error where it is not valid UTF-8.
     pub fn get(&self, name: &str) -> Result<Option<&str>, SettingsError> {
         match self.variables.get(OsStr::new(name)) {
             None => Ok(None),

@@ -7,8 +7,10 @@ use super::files::{is_space, strip};
 
 /// How deep values may name each other, as in Python.
 const DEPTH: usize = 10;
-/// How long a value may get, in bytes.
-const VALUE_LIMIT: usize = 1 << 20;
+/// How many sections and options one text may have.
+const ENTRY_LIMIT: usize = 10_000;
+/// How much `%(option)s` may fill into the values of one section, in bytes; every one counts as a byte at least.
+const FILL_LIMIT: usize = 1 << 20;
 
 /// What Portage calls a broken repos.conf; it then does without all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +88,9 @@ impl Ini {
                 continue;
             }
             indentation = indented;
+            if seen.len() + set.len() > ENTRY_LIMIT {
+                return Err(broken(number, "there are too many options".to_owned()));
+            }
             if let Some(name) = header(value) {
                 let next = self.place(name);
                 if next != Place::Defaults && seen.contains(&next) {
@@ -123,26 +128,31 @@ impl Ini {
     /// Every option of a section, those of `[DEFAULT]` included, with `%(option)s` filled in.
     pub(super) fn options(&self, section: &Section) -> Result<Section, Broken> {
         let mut all = Section { name: section.name.clone(), options: Vec::new() };
+        let mut left = FILL_LIMIT;
         let inherited = self.defaults.options.iter().filter(|(name, _)| section.raw(name).is_none());
         for (name, value) in section.options.iter().chain(inherited) {
             let mut out = String::new();
-            self.interpolate(section, value, &mut out, 1)
+            self.interpolate(section, value, &mut out, 1, &mut left)
                 .map_err(|what| Broken(format!("[{}] {name} = {value:?}: {what}", section.name)))?;
             all.options.push((name.clone(), out));
         }
         Ok(all)
     }
 
-    fn interpolate(&self, section: &Section, value: &str, out: &mut String, depth: usize) -> Result<(), String> {
+    fn interpolate(
+        &self,
+        section: &Section,
+        value: &str,
+        out: &mut String,
+        depth: usize,
+        left: &mut usize,
+    ) -> Result<(), String> {
         if depth > DEPTH {
             return Err("the values name each other without end".to_owned());
         }
         let mut rest = value;
         while let Some((before, after)) = rest.split_once('%') {
             out.push_str(before);
-            if out.len() > VALUE_LIMIT {
-                return Err("the value is too long".to_owned());
-            }
             if let Some(after) = after.strip_prefix('%') {
                 out.push('%');
                 rest = after;
@@ -158,7 +168,11 @@ impl Ini {
             let Some(value) = section.raw(&name).or_else(|| self.defaults.raw(&name)) else {
                 return Err(format!("%({name})s names no option"));
             };
-            self.interpolate(section, value, out, depth + 1)?;
+            *left = left.saturating_sub(value.len().max(1));
+            if *left == 0 {
+                return Err("the value is too long".to_owned());
+            }
+            self.interpolate(section, value, out, depth + 1, left)?;
             rest = after;
         }
         out.push_str(rest);

@@ -4,6 +4,7 @@
 //! A value hides those below it; but incremental variables add up, `-x` taking away and `-*` everything.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::files::{self, absolute, join, words};
@@ -100,9 +101,7 @@ impl Layers {
         }
         let mut conf = make_conf(&make_conf_paths, &mut known)?;
 
-        let profile_only = words(defaults.get("PROFILE_ONLY_VARIABLES").map_or("", String::as_str));
-        let profile_only: Vec<String> = profile_only.map(str::to_owned).collect();
-        let profile_only = plus_minus([profile_only.join(" ").as_str()]);
+        let profile_only = plus_minus(defaults.get("PROFILE_ONLY_VARIABLES").map(String::as_str));
         for name in &profile_only {
             for layer in [&mut env_d, &mut conf] {
                 layer.remove(name);
@@ -137,7 +136,7 @@ impl Layers {
     }
 }
 
-/// What repositories are configured by, where no file but repos.conf has a say: the environment is Portage's own.
+/// Where repositories are configured in a hook: in PORTAGE_REPOSITORIES alone.
 pub(super) fn computed_sources(roots: &Roots, repositories: &str) -> Sources {
     Sources {
         variable: Some(repositories.to_owned()),
@@ -149,8 +148,8 @@ pub(super) fn computed_sources(roots: &Roots, repositories: &str) -> Sources {
 
 fn make_conf_paths(start: &Start) -> Vec<PathBuf> {
     let paths = ["etc/make.conf", "etc/portage/make.conf"].map(|path| PathBuf::from(join(&start.config_root, path)));
-    let real = paths.each_ref().map(|path| path.canonicalize().ok());
-    let same = real[0].is_some() && real[0] == real[1];
+    let [one, other] = paths.each_ref().map(|path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino())));
+    let same = one.is_some() && one == other;
     paths.into_iter().take(if same { 1 } else { 2 }).collect()
 }
 
@@ -393,7 +392,6 @@ fn derive(values: &mut Variables, roots: &Roots) {
 /// Whether we are not root, but may write to `EROOT` (`portage.data._unprivileged_mode`).
 fn is_unprivileged(roots: &Roots) -> bool {
     use rustix::fs::{Access, access};
-    use std::os::unix::fs::MetadataExt;
     let eroot = Path::new(&roots.eroot);
     let Some(existing) = eroot.ancestors().find(|path| path.exists()) else { return false };
     let Ok(metadata) = std::fs::metadata(existing) else { return false };

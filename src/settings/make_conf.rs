@@ -20,7 +20,7 @@ const SOURCE_DEPTH: usize = 64;
 /// How many files one file may source in all.
 const SOURCE_LIMIT: usize = 4096;
 /// How many bytes the values of one file may come to.
-const TOTAL_LIMIT: usize = 64 << 20;
+const TOTAL_LIMIT: usize = 16 << 20;
 
 /// What the word `source` does in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

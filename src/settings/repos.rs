@@ -272,7 +272,7 @@ impl Loaded {
             for name in stack(draft.aliases.as_deref().unwrap_or_default()).iter().chain([&draft.name]) {
                 if self.names.get(name).is_some_and(|draft| draft.location.is_some()) {
                     if *name != section {
-                        log::warn!("the name or alias {name} of the repository {section} belongs to another already");
+                        log::debug!("the name or alias {name} of the repository {section} belongs to another already");
                     }
                     continue;
                 }
@@ -305,18 +305,19 @@ impl Loaded {
 
     fn order(&mut self) -> Result<(), SettingsError> {
         let main = self.names.get("DEFAULT").and_then(|default| default.main_repo.clone());
-        let main = main.and_then(|name| self.names.get(&name)).cloned();
+        let number = main.and_then(|name| self.names.number(&name));
+        let main = number.and_then(|number| self.names.drafts.get(number)).cloned();
         let mut drafts = self.names.snapshot();
         drafts.sort_by(|(_, _, one), (_, _, other)| {
             (one.priority.unwrap_or(0), &one.name).cmp(&(other.priority.unwrap_or(0), &other.name))
         });
         // Portage keeps the lowest priority first, and portdb turns that round.
-        for (name, _, draft) in drafts.iter().rev() {
+        for (name, number, draft) in drafts.iter().rev() {
             let Some(location) = draft.location.as_deref().filter(|_| *name == draft.name && name != "DEFAULT") else {
                 continue;
             };
             if is_dir(Path::new(location))? {
-                self.repositories.ordered.push(self.finish(draft, location, main.as_ref()));
+                self.repositories.ordered.push(self.finish(*number, draft, main.as_ref()));
                 self.places.insert(0, location.to_owned());
             } else {
                 log::warn!("the repository {name} is not there: {location}");
@@ -332,18 +333,22 @@ impl Loaded {
         }
         self.main_place = main.as_ref().and_then(|draft| draft.location.clone());
         self.repositories.main =
-            main.as_ref().map(|draft| self.finish(draft, draft.location.as_deref().unwrap_or_default(), main.as_ref()));
+            number.zip(main.as_ref()).map(|(number, draft)| self.finish(number, draft, main.as_ref()));
         Ok(())
     }
 
-    fn finish(&self, draft: &Draft, location: &str, main: Option<&Draft>) -> Repository {
+    fn finish(&self, number: usize, draft: &Draft, main: Option<&Draft>) -> Repository {
+        // Where no masters are set, it is the name that Portage comes upon first that must not be the main one's.
+        let first = self.names.entries.iter().find(|(_, other)| *other == number).map(|(name, _)| name);
         let masters = match &draft.masters {
             Some(masters) => masters.iter().filter_map(|name| self.names.get(name)).map(|draft| &draft.name).collect(),
-            None => main.filter(|main| main.name != draft.name).map(|main| &main.name).into_iter().collect::<Vec<_>>(),
+            None => main.map(|main| &main.name).filter(|main| first != Some(main)).into_iter().collect::<Vec<_>>(),
         };
         Repository {
             name: draft.name.clone(),
-            location: PathBuf::from(value(&self.by_name, &draft.name).unwrap_or(location)),
+            location: PathBuf::from(
+                value(&self.by_name, &draft.name).or(draft.location.as_deref()).unwrap_or_default(),
+            ),
             aliases: stack(draft.aliases.as_deref().unwrap_or_default()),
             masters: masters.into_iter().cloned().collect(),
             priority: draft.priority.unwrap_or(0),

@@ -22,19 +22,20 @@ pub(super) struct Start {
 impl Start {
     /// Takes `locations` over the environment.
     pub(super) fn new(locations: &Locations, environment: &Environment) -> Result<Self, SettingsError> {
-        let given = |option: &Option<PathBuf>, name: &str| match option {
-            Some(path) => text(path, name).map(Some),
+        let given = |option: &Option<PathBuf>, flag: &str, name: &str| match option {
+            Some(path) => text(path, flag).map(Some),
             None => environment.get(name).map(|value| value.map(str::to_owned)),
         };
-        let broot = prefix(given(&locations.eprefix, "PORTAGE_OVERRIDE_EPREFIX")?.as_deref().unwrap_or_default());
-        let eprefix = given(&locations.eprefix, "EPREFIX")?.map_or_else(|| broot.clone(), |path| prefix(&path));
-        let config_root = given(&locations.config_root, "PORTAGE_CONFIGROOT")?.unwrap_or_else(|| format!("{broot}/"));
+        let broot = given(&locations.eprefix, "--prefix", "PORTAGE_OVERRIDE_EPREFIX")?;
+        let broot = prefix(broot.as_deref().unwrap_or_default());
+        let eprefix = given(&locations.eprefix, "--prefix", "EPREFIX")?;
+        let config_root = given(&locations.config_root, "--config-root", "PORTAGE_CONFIGROOT")?;
         Ok(Self {
-            config_root: directory(&config_root),
+            config_root: directory(&config_root.unwrap_or_else(|| format!("{broot}/"))),
+            eprefix: eprefix.map_or_else(|| broot.clone(), |path| prefix(&path)),
             broot,
-            eprefix,
             sysroot: directory(environment.get("SYSROOT")?.unwrap_or_default()),
-            root: given(&locations.root, "ROOT")?,
+            root: given(&locations.root, "--root", "ROOT")?,
         })
     }
 

@@ -18,6 +18,15 @@ pub struct Signing {
     pub base_command: String,
 }
 
+impl Signing {
+    /// Whether the signing command names gpg itself: another one may have the secret key anywhere.
+    #[must_use]
+    pub fn runs_gpg(&self) -> bool {
+        let programs = self.base_command.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
+        programs.into_iter().any(|program| matches!(program, "gpg" | "gpg2"))
+    }
+}
+
 /// What is missing for packages to be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotSigning {

@@ -71,7 +71,7 @@ impl Staged {
     /// The file cannot be flushed.
     pub fn seal(&self, file: &File) -> Result<(u64, i64), StoreError> {
         disk::set_package_permissions(&self.temporary, PACKAGE_MODE, self.inherited)?;
-        file.sync_all().map_err(disk::failed("flush", &self.temporary))?;
+        disk::sync(file, &self.temporary)?;
         let facts = file.metadata().map_err(disk::failed("look at", &self.temporary))?;
         Ok((facts.size(), facts.mtime()))
     }
@@ -153,9 +153,19 @@ impl Store {
             kept.map(|(_, ready)| ready.entry.clone()).collect()
         };
         index.inject_all(entries(&batch, &outcomes));
-        let mut waiting = self.write_index_aside(&path, &index)?;
         let note = Self::note(&batch, &outcomes);
-        note.write(&self.state())?;
+        let written = self.write_index_aside(&path, &index).and_then(|waiting| {
+            note.write(&self.state())?;
+            Ok(waiting)
+        });
+        let mut waiting = match written {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                // nothing was put in place yet; the first error is the one to tell of
+                let _ = self.remove_half_written_index();
+                return Err(error);
+            }
+        };
 
         let mut folders = BTreeSet::new();
         for (place, ready) in
@@ -234,6 +244,14 @@ impl Store {
         }
     }
 
+    /// Removes an index that a run wrote aside and did not put in place.
+    pub(super) fn remove_half_written_index(&self) -> Result<(), StoreError> {
+        let link = self.pkgdir.join("Packages");
+        let path = std::fs::canonicalize(&link).unwrap_or(link);
+        disk::remove_if_there(&disk::temporary(&path))?;
+        disk::remove_if_there(&disk::temporary(&self.pkgdir.join("Packages.gz")))
+    }
+
     /// Writes the index, and its `.gz` where one is kept, beside their places.
     pub(super) fn write_index_aside(&self, path: &Path, index: &PackageIndex) -> Result<WaitingIndex, StoreError> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
@@ -252,10 +270,9 @@ impl Store {
     }
 
     fn write_aside(&self, path: &Path, bytes: &[u8], timestamp: u64) -> Result<PathBuf, StoreError> {
-        use std::io::Write;
         let temporary = disk::temporary(path);
         let mut file = disk::create_private(&temporary)?;
-        file.write_all(bytes).map_err(disk::failed("write", &temporary))?;
+        disk::write(&mut file, bytes, &temporary)?;
         // as Portage: the mode of the index that was there, and PKGDIR's group
         let there = std::fs::metadata(path).ok();
         if let Some(facts) = &there {
@@ -266,7 +283,7 @@ impl Store {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(timestamp);
         let times = std::fs::FileTimes::new().set_accessed(time).set_modified(time);
         file.set_times(times).map_err(disk::failed("set the time of", &temporary))?;
-        file.sync_all().map_err(disk::failed("flush", &temporary))?;
+        disk::sync(&file, &temporary)?;
         Ok(temporary)
     }
 }

@@ -32,11 +32,14 @@ impl Store {
     /// Returns the name below `held` of each. Packages that are not there, or are no regular files, have none: Portage
     /// does not remove them either.
     ///
+    /// A second name that cannot be made, or a journal that cannot be written, is warned of, and the run goes on: signing
+    /// is what saves most packages, and Portage's pass comes whatever we do.
+    ///
     /// # Errors
-    /// A second name cannot be made or the journal not written; then nothing may be changed.
+    /// A path leads out of PKGDIR.
     pub fn begin(&mut self, at_risk: Vec<AtRisk>, staged: Vec<String>) -> Result<Vec<Option<String>>, StoreError> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let mut folders = BTreeSet::new();
+        let mut coming = Vec::new();
         let mut names = Vec::with_capacity(at_risk.len());
         for package in at_risk {
             let from = below(&self.pkgdir, &package.path)?;
@@ -50,10 +53,8 @@ impl Store {
                 continue;
             }
             let (held, to) = self.free_name(&package.path)?;
-            disk::make_private_directory(disk::parent(&to))?;
-            disk::second_name(&from, &to)?;
-            folders.insert(disk::parent(&to).to_owned());
             names.push(Some(held.clone()));
+            coming.push((from, to, held.clone()));
             self.journal.records.push(Record {
                 size: Identity::of(&facts).size(),
                 path: package.path,
@@ -66,12 +67,21 @@ impl Store {
                 entry: package.entry,
             });
         }
-        for folder in folders {
-            self.sync_up_to_state(&folder)?;
-        }
-        // a second name that the journal does not know yet is found by looking into the folder
+        // the journal first: it has what the index said, which is gone once Portage's pass has removed a package
         self.journal.staged = staged;
-        self.journal.write(&self.state())?;
+        warn_of(self.journal.write(&self.state()));
+        let mut folders = BTreeSet::new();
+        for (from, to, held) in coming {
+            let made = disk::make_private_directory(disk::parent(&to)).and_then(|()| disk::second_name(&from, &to));
+            if let Err(error) = made {
+                // the others go on, and this one is saved if it can be signed
+                log::warn!("{} has no second name while it is signed: {error}", from.display());
+                self.journal.records.retain(|record| record.held != held);
+                names.iter_mut().filter(|name| name.as_ref() == Some(&held)).for_each(|name| *name = None);
+            }
+            folders.insert(disk::parent(&to).to_owned());
+        }
+        warn_of(self.make_names_last(&folders));
         Ok(names)
     }
 
@@ -94,16 +104,14 @@ impl Store {
         Ok(None)
     }
 
-    /// Makes the names on the way from `folder` up to our own folder last.
-    fn sync_up_to_state(&self, folder: &Path) -> Result<(), StoreError> {
-        let state = self.state();
-        for ancestor in folder.ancestors() {
-            disk::sync_directory(ancestor)?;
-            if ancestor == state {
-                break;
-            }
-        }
-        disk::sync_directory(&self.pkgdir)
+    /// Makes the names in these folders, and in those above them up to PKGDIR, last.
+    fn make_names_last(&self, folders: &BTreeSet<PathBuf>) -> Result<(), StoreError> {
+        let above = |folder: &PathBuf| {
+            folder.ancestors().take_while(|path| path.starts_with(&self.pkgdir)).map(Path::to_owned).collect::<Vec<_>>()
+        };
+        let all: BTreeSet<PathBuf> = folders.iter().flat_map(above).collect();
+        // the deepest first
+        all.iter().rev().try_for_each(|folder| disk::sync_directory(folder))
     }
 
     pub(super) fn held_directory(&self) -> PathBuf {
@@ -153,6 +161,12 @@ impl Store {
         disk::remove_if_there(&below(&self.held_directory(), held)?)?;
         self.journal.records.retain(|record| record.held != held);
         Ok(())
+    }
+}
+
+fn warn_of(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        log::warn!("{error}");
     }
 }
 

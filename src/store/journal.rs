@@ -103,6 +103,11 @@ impl CommitNote {
     }
 }
 
+/// Removes what a run left that ended while it wrote one of these files.
+pub(super) fn remove_half_written(state: &Path) -> Result<(), StoreError> {
+    [JOURNAL, COMMIT].iter().try_for_each(|name| disk::remove_if_there(&disk::temporary(&state.join(name))))
+}
+
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     match std::fs::read(path) {
         Ok(bytes) => {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::journal::{CommitItem, CommitNote, Record};
+use super::journal::{self, CommitItem, CommitNote, Record};
 use super::{Identity, Store, StoreError, below, disk};
 use crate::index::Entry;
 
@@ -14,6 +14,8 @@ const INTERRUPTED: &str = "the run that should have signed it was interrupted";
 impl Store {
     /// Finishes or undoes what an interrupted run left. Does nothing after a run that ended well.
     pub(super) fn recover(&mut self) -> Result<(), StoreError> {
+        journal::remove_half_written(&self.state())?;
+        self.remove_half_written_index()?;
         if let Some(note) = CommitNote::read(&self.state())? {
             log::info!("finishing a batch of {} packages that was interrupted", note.items.len());
             self.finish_batch(&note)?;
@@ -69,6 +71,7 @@ impl Store {
         let _lock = self.lock_index()?;
         let mut folders = BTreeSet::new();
         let mut entries = Vec::new();
+        let mut unfinished = BTreeSet::new();
         for item in &note.items {
             let destination = below(&self.pkgdir, &item.destination)?;
             let temporary = disk::temporary(&destination);
@@ -78,9 +81,9 @@ impl Store {
             }
             if self.is_committed(item)? {
                 entries.push(Entry::from_text(&item.entry));
-                if let Some(held) = &item.releases {
-                    self.release(held)?;
-                }
+            } else {
+                // Portage's pass was here: what was made of the package is not all there, so it stays held
+                unfinished.extend(item.releases.as_deref());
             }
         }
         folders.iter().try_for_each(|folder| disk::sync_directory(folder))?;
@@ -88,6 +91,11 @@ impl Store {
             let (path, mut index) = self.read_index()?;
             index.inject_all(entries);
             self.write_index_aside(&path, &index)?.put_in_place()?;
+        }
+        for held in note.items.iter().filter_map(|item| item.releases.as_deref()) {
+            if !unfinished.contains(held) {
+                self.release(held)?;
+            }
         }
         CommitNote::remove(&self.state())
     }

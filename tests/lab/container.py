@@ -54,10 +54,10 @@ class Container:
         member.type, member.size, member.linkname = kind, len(data), target
         self.entries.append((member, data))
 
-    def write(self, path):
-        """Writes the package as ustar."""
+    def write(self, path, form=tarfile.USTAR_FORMAT):
+        """Writes the package, as ustar unless told otherwise."""
         buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
             for member, data in self.entries:
                 tar.addfile(member, io.BytesIO(data) if member.isreg() else None)
         with open(path, "wb") as file:

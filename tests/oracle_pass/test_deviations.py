@@ -51,7 +51,12 @@ def test_a_moved_copy_has_its_build_id_in_the_prefix_directory(lab, portage):
 
     twins = twins_of(lab, portage, ["move dev-util/strace dev-debug/strace"], package("dev-util/strace-6.6", build_id=3))
     path = "dev-debug/strace/strace-6.6-3.gpkg.tar"
-    prefixes = [{member.name.split("/")[0] for member in Container.read(twin.pkgdir / path).members} for twin in (twins.signed, twins.plain)]
+    # 3.0.60 does not keep the build id in the name either, and counts from 1.
+    its = path if portage == NEWEST else "dev-debug/strace/strace-6.6-1.gpkg.tar"
+    prefixes = [
+        {member.name.split("/")[0] for member in Container.read(twin.pkgdir / file).members}
+        for twin, file in ((twins.signed, path), (twins.plain, its))
+    ]
     assert prefixes[0] == {"strace-6.6-3"}
     assert prefixes[1] == {"strace-6.6"}, "Portage has changed: compare instead"
 

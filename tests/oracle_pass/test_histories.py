@@ -14,8 +14,8 @@ from tests.lab import NEWEST, OLDEST, package
 from .twins import Twins
 
 FULL = bool(os.environ.get("BINPKG_RESIGN_FULL"))
-HISTORIES = 40
-SEEDS = range(24 if FULL else 3)
+HISTORIES = 30
+SEEDS = range(24 if FULL else 2)
 
 
 class History:

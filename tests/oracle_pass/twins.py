@@ -69,18 +69,21 @@ class Twins:
             assert not lines, "Portage changed the index:\n" + "\n".join(lines[:40])
 
     def _confused(self):
-        """Files whose index entries Portage 3.0.60 mixes up, with or without us, where it does not trust the index:
-        it knows them by base name, size and whole-second mtime only."""
+        """Files that Portage 3.0.60 takes for one another, with or without us, where it does not trust the index:
+        it knows them by base name, size and whole-second mtime only, and loses entries of copies in other categories."""
         if self.signed.portage != OLDEST or "-pkgdir-index-trusted" not in self.signed.features:
             return set()
-        paths = files_of(self.signed.pkgdir)
-        names = [path.split("/")[-1] for path in paths]
-        return {path for path, name in zip(paths, names) if names.count(name) > 1}
+        paths = {*files_of(self.signed.pkgdir), *files_of(self.plain.pkgdir)}
+        categories = {}
+        for path in paths:
+            categories.setdefault(_without_build_id(path), set()).add(path.split("/")[0])
+        return {path for path in paths if len(categories[_without_build_id(path)]) > 1}
 
     def differences(self, leave_out=lambda path: False):
         """Every field in which the two prefixes disagree, as lines."""
-        ours = [path for path in files_of(self.signed.pkgdir) if not leave_out(path)]
-        theirs = [path for path in files_of(self.plain.pkgdir) if not leave_out(path)]
+        confused = self._confused()
+        ours = [path for path in files_of(self.signed.pkgdir) if not leave_out(path) and path not in confused]
+        theirs = [path for path in files_of(self.plain.pkgdir) if not leave_out(path) and path not in confused]
         lines = [f"{path}: only with us" for path in ours if path not in theirs]
         lines += [f"{path}: only with Portage" for path in theirs if path not in ours]
         both = [path for path in ours if path in theirs]
@@ -90,7 +93,6 @@ class Twins:
 
     def _index_differences(self, paths):
         ours, theirs = comparable_index(self.signed), comparable_index(self.plain)
-        paths = [path for path in paths if path not in self._confused()]
         mine = {path: ours.get(path, {}) for path in paths}
         its = {path: _with_honest_build_id(path, theirs.get(path, {})) for path in paths}
         return index_changes(mine, its, "with us", "with Portage")
@@ -140,6 +142,10 @@ def index_changes(before, after, one="before", other="after"):
         for key in sorted(before.get(path, {}).keys() | after.get(path, {}).keys())
         if before.get(path, {}).get(key) != after.get(path, {}).get(key)
     ]
+
+
+def _without_build_id(path):
+    return re.sub(r"(-[0-9]+)?\.gpkg\.tar$", "", path.split("/")[-1])
 
 
 def _with_honest_build_id(path, fields):

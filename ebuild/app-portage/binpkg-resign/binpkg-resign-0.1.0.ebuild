@@ -214,12 +214,6 @@ src_compile() {
 	fi
 }
 
-src_test() {
-	# gpg's sockets need a short path
-	local -x TMPDIR=/tmp
-	cargo_src_test
-}
-
 src_install() {
 	cargo_src_install
 

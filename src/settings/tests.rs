@@ -1,0 +1,284 @@
+//! What the comparison with Portage (tests/settings.rs) does not reach: errors and their words, limits, the hook's
+//! economy, and our own settings.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::expand::{Expanded, expand};
+use super::ini::Ini;
+use super::make_conf::{self, Sourcing, Variables};
+use super::{Environment, Foreign, KeyMigration, Locations, NotSigning, Settings, SettingsError, files, split_words};
+
+/// A prefix with make.globals and the files of a test.
+struct Prefix {
+    folder: tempfile::TempDir,
+}
+
+impl Prefix {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let prefix = Self { folder: tempfile::tempdir().unwrap() };
+        prefix.write("usr/share/portage/config/make.globals", "PKGDIR=/pkg\nFEATURES=strict\n");
+        prefix.write("etc/portage/none", "");
+        for (name, text) in files {
+            prefix.write(name, text);
+        }
+        prefix
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn settings(&self, environment: &[(&str, &str)]) -> Settings {
+        let locations = Locations { eprefix: Some(self.folder.path().to_owned()), ..Locations::default() };
+        Settings::load(&locations, environment.iter().copied().collect()).unwrap()
+    }
+}
+
+/// The environment of a hook, as far as it tells that it is one; the configuration root does not exist.
+fn hook(more: &[(&str, &str)]) -> Settings {
+    let usual = [
+        ("FEATURES", "binpkg-multi-instance news"),
+        ("PORTAGE_FEATURES", "binpkg-multi-instance news"),
+        ("PORTAGE_BIN_PATH", "/usr/lib/portage/python3.13"),
+        ("PORTAGE_CONFIGROOT", "/nowhere/at/all/"),
+        ("PORTAGE_OVERRIDE_EPREFIX", ""),
+        ("PORTAGE_REPOSITORIES", ""),
+        ("EPREFIX", ""),
+        ("EROOT", ""),
+        ("ROOT", ""),
+        ("SYSROOT", ""),
+        ("PKGDIR", "/var/cache//binpkgs/"),
+    ];
+    Settings::load(&Locations::default(), usual.iter().chain(more).copied().collect()).unwrap()
+}
+
+#[test]
+fn the_hook_needs_no_file() {
+    let settings = hook(&[]);
+    assert_eq!(settings.signing().unwrap(), None);
+    assert_eq!(settings.why_not_signing().unwrap(), Some(NotSigning::Feature));
+    assert_eq!(settings.pkgdir().unwrap(), Path::new("/var/cache/binpkgs"));
+    assert_eq!(settings.get("ROOT").unwrap(), Some("/"));
+    assert_eq!(settings.mtimedb_path().unwrap(), Path::new("/var/cache/edb/mtimedb"));
+    assert_eq!(settings.get("BINPKG_RESIGN_FOREIGN").unwrap(), None);
+    assert_eq!(settings.repositories().unwrap().iter().count(), 0);
+    // This one Portage keeps to itself, so that the files are asked; they are not there.
+    assert!(matches!(settings.get("BINPKG_COMPRESS"), Err(SettingsError::ConfigRoot { .. })));
+}
+
+#[test]
+fn what_is_no_hook_reads_the_files() {
+    for more in [("PORTAGE_FEATURES", "other"), ("EBUILD_PHASE", "postinst")] {
+        assert!(matches!(hook(&[more]).features(), Err(SettingsError::ConfigRoot { .. })), "{more:?}");
+    }
+}
+
+#[test]
+fn the_command_line_wins() {
+    let prefix = Prefix::new(&[("etc/portage/make.conf", "PKGDIR=/conf\nROOT=/conf\n")]);
+    let locations = Locations {
+        eprefix: Some(prefix.folder.path().to_owned()),
+        root: Some("/given/root".into()),
+        pkgdir: Some("/given//pkgdir/x/..".into()),
+        config_root: None,
+    };
+    let variables = [("PKGDIR", "/env"), ("ROOT", "/env"), ("EPREFIX", "/env"), ("PORTAGE_OVERRIDE_EPREFIX", "/env")];
+    let settings = Settings::load(&locations, variables.into_iter().collect()).unwrap();
+    assert_eq!(settings.pkgdir().unwrap(), Path::new("/given/pkgdir"));
+    assert_eq!(settings.eprefix(), prefix.folder.path());
+    assert_eq!(settings.eroot().unwrap(), Path::new("/given/root").join(prefix.path("").strip_prefix("/").unwrap()));
+    assert_eq!(settings.config_root(), prefix.folder.path());
+    assert_eq!(settings.get("PKGDIR").unwrap(), Some("/env"));
+}
+
+#[test]
+fn errors_name_file_and_line() {
+    let prefix = Prefix::new(&[("etc/portage/make.conf", "A=1\n\nB [\n")]);
+    let text = prefix.settings(&[]).features().unwrap_err().to_string();
+    assert!(text.contains("etc/portage/make.conf\", line 3:"), "{text}");
+    let prefix = Prefix::new(&[("etc/portage/make.conf/x", "source ../more\n"), ("etc/portage/more", "\n\nA [\n")]);
+    let text = prefix.settings(&[]).features().unwrap_err().to_string();
+    assert!(text.contains("more\", line 3:"), "{text}");
+    let prefix = Prefix::new(&[("etc/portage/make.conf", "\nsource nowhere\n")]);
+    let text = prefix.settings(&[]).features().unwrap_err().to_string();
+    assert!(text.contains("make.conf\", line") && text.contains("nowhere\" does not exist"), "{text}");
+}
+
+#[test]
+fn a_missing_portage_is_said_to_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let locations = Locations { eprefix: Some(folder.path().to_owned()), ..Locations::default() };
+    let settings = Settings::load(&locations, Environment::default()).unwrap();
+    assert!(matches!(settings.pkgdir(), Err(SettingsError::Unset { name: "PKGDIR", .. })));
+}
+
+#[test]
+fn values_that_are_not_utf_8_are_errors_where_they_count() {
+    let prefix = Prefix::new(&[]);
+    let locations = Locations { eprefix: Some(prefix.folder.path().to_owned()), ..Locations::default() };
+    let bad = OsString::from_vec(b"/x\xff".to_vec());
+    let environment: Environment = [(OsString::from("PKGDIR"), bad.clone()), (bad.clone(), bad)].into_iter().collect();
+    let settings = Settings::load(&locations, environment).unwrap();
+    assert!(settings.has_feature("strict").unwrap());
+    assert!(matches!(settings.pkgdir(), Err(SettingsError::NotUtf8 { name }) if name == "PKGDIR"));
+    assert_eq!(settings.command_environment().unwrap().get(&OsString::from("FEATURES")), Some(&"strict".into()));
+}
+
+#[test]
+fn files_that_have_no_end_are_refused() {
+    let doubling: String = std::iter::once("A=xxxxxxxx\n").chain(std::iter::repeat_n("A=$A$A\n", 60)).collect();
+    let deep: String = (0..300).map(|number| format!("A{number}=x\n")).collect();
+    for (name, text) in [
+        ("etc/portage/make.conf", "source make.conf\n"),
+        ("etc/portage/make.conf", doubling.as_str()),
+        ("etc/portage/make.profile/parent", "."),
+        ("etc/portage/make.profile/parent", "../make.profile\n../make.profile\n"),
+    ] {
+        let prefix = Prefix::new(&[(name, text)]);
+        let error = prefix.settings(&[]).features().unwrap_err();
+        assert!(matches!(error, SettingsError::TooMuch { .. }), "{error}");
+    }
+    assert!(Prefix::new(&[("etc/portage/make.conf", &deep)]).settings(&[]).features().is_ok());
+}
+
+#[test]
+fn directories_in_circles_come_to_an_end() {
+    let prefix = Prefix::new(&[("etc/portage/make.conf/a", "A=$A.\n")]);
+    for name in ["b", "c"] {
+        std::os::unix::fs::symlink(".", prefix.path("etc/portage/make.conf").join(name)).unwrap();
+    }
+    assert!(matches!(prefix.settings(&[]).features(), Err(SettingsError::TooMuch { .. })));
+}
+
+#[test]
+fn interpolation_without_end_is_refused() {
+    let many = |name: &str| format!("%({name})s").repeat(200);
+    let mut text = "[x]\na =\n".to_owned();
+    for pair in ["ab", "bc", "cd", "de", "ef", "fg"] {
+        let (inner, outer) = pair.split_at(1);
+        text += &format!("{outer} = {}\n", many(inner));
+    }
+    let mut ini = Ini::default();
+    ini.read(Path::new("repos.conf"), &text).unwrap();
+    assert!(ini.options(ini.sections.first().unwrap()).is_err());
+    let options: String = (0..20_000).map(|number| format!("o{number} = x\n")).collect();
+    assert!(Ini::default().read(Path::new("repos.conf"), &format!("[x]\n{options}")).is_err());
+}
+
+/// Nothing that a file may hold makes us panic.
+#[test]
+fn any_bytes_will_do() {
+    let pieces =
+        ["A", "=", "\"", "'", "\\", "$", "{", "}", "\n", " ", "#", "%(", ")s", "[", "]", "é", "\u{fffd}", "source "];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("make.conf");
+    let mut state: u64 = 1;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    for _ in 0..1000 {
+        let text: String = (0..next(20)).map(|_| pieces[next(pieces.len())]).collect();
+        let _ = split_words(&text);
+        let _ = expand(&text, &mut |name| Ok(Some(name.to_owned())));
+        let mut ini = Ini::default();
+        if ini.read(&path, &format!("[x]\n{text}")).is_ok() {
+            for section in &ini.sections {
+                let _ = ini.options(section);
+            }
+        }
+        let _ = files::normalize(&text);
+        std::fs::write(&path, &text).unwrap();
+        let _ = make_conf::read(&path, Sourcing::Allowed, Some(&mut Variables::new()));
+    }
+}
+
+#[test]
+fn expansion_follows_portage() {
+    let value = |text: &str| match expand(text, &mut |name| Ok((name == "A").then(|| "1".to_owned()))).unwrap() {
+        Expanded::Value(value) => Some(value),
+        Expanded::Bad(_) | Expanded::TooLong => None,
+    };
+    for (text, expected) in [
+        ("${A}$A-$B", Some("11-")),
+        ("'$A' \"'$A'\"", Some("'$A' \"'1'\"")),
+        ("a\nb\\\nc\\nd", Some("a bc\\nd")),
+        ("\\$A\\\\$A$", Some("$A\\$A$")),
+        ("${A:-x}", None),
+        ("$(x)", None),
+        ("${A", None),
+    ] {
+        assert_eq!(value(text).as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn paths_are_normalized_by_name() {
+    for (path, expected) in
+        [("", "."), ("/", "/"), ("//a//b/./../c/", "/a/c"), ("../a/..", ".."), ("a/..", "."), ("/../a", "/a")]
+    {
+        assert_eq!(files::normalize(path), expected, "{path:?}");
+    }
+}
+
+#[test]
+fn signing_needs_three_things() {
+    let features = ("FEATURES", "binpkg-signing");
+    let home = ("BINPKG_GPG_SIGNING_GPG_HOME", "/root/gpg");
+    let key = ("BINPKG_GPG_SIGNING_KEY", "0xABC");
+    let prefix = Prefix::new(&[]);
+    for (variables, missing) in [
+        (vec![home, key], NotSigning::Feature),
+        (vec![features, key], NotSigning::Home),
+        (vec![features, home], NotSigning::Key),
+        (vec![features, home, ("BINPKG_GPG_SIGNING_KEY", " ")], NotSigning::Key),
+    ] {
+        let settings = prefix.settings(&variables);
+        assert_eq!(settings.why_not_signing().unwrap(), Some(missing));
+        assert_eq!(settings.signing().unwrap(), None);
+    }
+    let settings = prefix.settings(&[features, home, key, ("BINPKG_GPG_SIGNING_BASE_COMMAND", "sign $HOME")]);
+    let signing = settings.signing().unwrap().unwrap();
+    assert_eq!(settings.why_not_signing().unwrap(), None);
+    assert_eq!((signing.home.as_str(), signing.key.as_str()), ("/root/gpg", "0xABC"));
+    assert_eq!((signing.digest.as_str(), signing.base_command.as_str()), ("SHA512", "sign $HOME"));
+}
+
+#[test]
+fn our_own_settings_are_checked() {
+    let prefix = Prefix::new(&[]);
+    let migrations = |value: &str| prefix.settings(&[("BINPKG_GPG_SIGNING_KEY_MIGRATION", value)]).key_migrations();
+    let (a, b, c) = ("a".repeat(40), "B".repeat(40), "0".repeat(64));
+    let pair = |old: &str, new: &str| KeyMigration { old: old.to_uppercase(), new: new.to_uppercase() };
+    assert_eq!(migrations("").unwrap(), []);
+    assert_eq!(
+        migrations(&format!(" {a}=0x{b}\n{c}={b} {a}={b}")).unwrap(),
+        [pair(&a, &b), pair(&c, &b)],
+        "a pair given twice counts once"
+    );
+    for wrong in [a.clone(), format!("{a}="), format!("{a}={b}x"), format!("{a}={a}"), format!("{a}={b} {a}={c}")] {
+        let error = migrations(&wrong).unwrap_err().to_string();
+        assert!(error.starts_with("BINPKG_GPG_SIGNING_KEY_MIGRATION="), "{error}");
+    }
+
+    let foreign = |value: &str| prefix.settings(&[("BINPKG_RESIGN_FOREIGN", value)]).foreign();
+    assert_eq!((foreign("").unwrap(), foreign("leave").unwrap()), (Foreign::Leave, Foreign::Leave));
+    assert_eq!(foreign(" hold ").unwrap(), Foreign::Hold);
+    assert!(foreign("keep").is_err() && foreign("leave hold").is_err());
+
+    let timeout = |value: &str| prefix.settings(&[("BINPKG_RESIGN_TIMEOUT", value)]).sign_timeout();
+    assert_eq!(timeout("").unwrap(), Duration::from_secs(60));
+    assert_eq!(timeout(" 5 ").unwrap(), Duration::from_secs(5));
+    for wrong in ["0", "-1", "+1", "1.5", "1m", "99999999999"] {
+        assert!(timeout(wrong).is_err(), "{wrong}");
+    }
+}
