@@ -183,7 +183,7 @@ impl Store {
     /// Starts a run: waits for another one to end, then finishes or undoes what an interrupted one left.
     ///
     /// # Errors
-    /// PKGDIR cannot be written, or the journal of an earlier run cannot be read.
+    /// PKGDIR cannot be written.
     pub fn open(pkgdir: &Path, compression: IndexCompression) -> Result<Store, StoreError> {
         let state = pkgdir.join(STATE_DIRECTORY);
         let mut tries = 0;
@@ -202,10 +202,14 @@ impl Store {
             pkgdir: pkgdir.to_owned(),
             inherited: disk::Inherited::of(pkgdir)?,
             compression,
-            journal: journal::Journal::read(&state)?,
+            journal: journal::Journal::read(&state).unwrap_or_else(|error| {
+                // the second names are still there and will be found
+                log::error!("{error}");
+                journal::Journal::default()
+            }),
             run_lock: Some(run_lock),
         };
-        store.recover()?;
+        store.recover();
         Ok(store)
     }
 

@@ -164,7 +164,8 @@ impl Store {
     }
 }
 
-fn warn_of(result: Result<(), StoreError>) {
+/// For what must not keep a run from saving packages.
+pub(super) fn warn_of(result: Result<(), StoreError>) {
     if let Err(error) = result {
         log::warn!("{error}");
     }

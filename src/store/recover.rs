@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::hold::warn_of;
 use super::journal::{self, CommitItem, CommitNote, Record};
 use super::{Identity, Store, StoreError, below, disk};
 use crate::index::Entry;
@@ -13,21 +14,32 @@ const INTERRUPTED: &str = "the run that should have signed it was interrupted";
 
 impl Store {
     /// Finishes or undoes what an interrupted run left. Does nothing after a run that ended well.
-    pub(super) fn recover(&mut self) -> Result<(), StoreError> {
-        journal::remove_half_written(&self.state())?;
-        self.remove_half_written_index()?;
-        if let Some(note) = CommitNote::read(&self.state())? {
-            log::info!("finishing a batch of {} packages that was interrupted", note.items.len());
-            self.finish_batch(&note)?;
-        }
+    ///
+    /// What cannot be put in order now is warned of and left for the next run: the packages that are at risk today must
+    /// not wait for it.
+    pub(super) fn recover(&mut self) {
+        warn_of(journal::remove_half_written(&self.state()));
+        warn_of(self.remove_half_written_index());
+        warn_of(self.finish_interrupted_batch());
         for destination in std::mem::take(&mut self.journal.staged) {
-            disk::remove_if_there(&disk::temporary(&below(&self.pkgdir, &destination)?))?;
+            let temporary = below(&self.pkgdir, &destination).map(|path| disk::temporary(&path));
+            warn_of(temporary.and_then(|path| disk::remove_if_there(&path)));
         }
         for record in std::mem::take(&mut self.journal.records) {
-            self.recover_record(record)?;
+            let kept = record.clone();
+            if let Err(error) = self.recover_record(record) {
+                log::warn!("{error}");
+                self.journal.records.push(kept);
+            }
         }
         let held = self.held_directory();
-        self.adopt(&held, "")
+        warn_of(self.adopt(&held, ""));
+    }
+
+    fn finish_interrupted_batch(&mut self) -> Result<(), StoreError> {
+        let Some(note) = CommitNote::read(&self.state())? else { return Ok(()) };
+        log::info!("finishing a batch of {} packages that was interrupted", note.items.len());
+        self.finish_batch(&note)
     }
 
     /// Second names that no journal speaks of: the run ended before it was written. They go where the package still is
