@@ -15,7 +15,7 @@ PYTEST = target/portage-$(PORTAGE_NEWEST)/bin/python -m pytest -p no:cacheprovid
 # The tests run side by side, one process a core.
 PYTEST_JOBS ?= auto
 
-.PHONY: help setup build release test test-rust test-portage test-full lint demo bench
+.PHONY: help setup build release test test-rust test-portage test-full lint demo bench fuzz
 
 help:
 	@echo 'make demo       what this does, shown with the real Portage in a throw-away prefix'
@@ -23,6 +23,7 @@ help:
 	@echo 'make test       everything, with its own set-up (test-full: at full size)'
 	@echo 'make lint       formatting, clippy, shellcheck'
 	@echo 'make bench      speed, side by side with Portage'
+	@echo 'make fuzz       many mutated inputs through the parsers'
 	@echo 'make install    into DESTDIR, PREFIX=$(PREFIX), SYSCONFDIR=$(SYSCONFDIR), EPREFIX'
 
 setup: tests/lab/.system $(VENVS) setup-packaging
@@ -66,5 +67,9 @@ demo: setup build
 
 bench: setup release
 	target/portage-$(PORTAGE_NEWEST)/bin/python benches/bench.py $(BENCH)
+
+# Two million mutated inputs, and everything that `make test` has at full size in Rust.
+fuzz: setup
+	BINPKG_RESIGN_FUZZ=500000 BINPKG_RESIGN_FULL=1 $(CARGO) test --locked --release --test fuzz --test gpkg --test atoms --test settings
 
 include packaging.mk
