@@ -34,7 +34,7 @@ impl Dice {
         for _ in 0..=self.roll(6) {
             let at = self.roll(bytes.len() + 1);
             match self.roll(5) {
-                0 if at < bytes.len() => bytes[at] = u8::try_from(self.roll(256)).unwrap(),
+                0 if at < bytes.len() => bytes[at] = u8::try_from(self.roll(256)).unwrap_or_default(),
                 1 if at < bytes.len() => drop(bytes.remove(at)),
                 2 => drop(bytes.splice(at..at, ODD[self.roll(ODD.len())].iter().copied())),
                 3 => bytes.truncate(at),
