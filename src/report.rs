@@ -280,6 +280,7 @@ impl Text<'_> {
                     self.line(Level::Info, &format!("binary packages are not signed here ({why}): nothing to do"));
                 }
             }
+            Status::NothingToDo if self.report.command == "held" => self.line(Level::Info, "no package is held"),
             Status::NothingToDo => {
                 if self.detail == Detail::Verbose || self.report.mode == Mode::Pretend {
                     self.line(Level::Info, "no signed binary package is concerned by the updates: nothing to do");

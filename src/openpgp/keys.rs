@@ -263,7 +263,8 @@ impl Keyring {
         let gpg = |source| KeyError::Gpg { home: home.to_owned(), action: "export the public keys", source };
         std::fs::read_dir(home).map_err(|source| KeyError::Home { home: home.to_owned(), source })?;
         let mut exported = Vec::new();
-        let mut context = super::context(home).map_err(gpg)?;
+        let copy = private_copy(home)?;
+        let mut context = super::context(copy.path()).map_err(gpg)?;
         context.export_all(gpgme::ExportMode::empty(), &mut exported).map_err(gpg)?;
         let mut private = super::context(self.private_home.path()).map_err(gpg)?;
         private.import(exported).map_err(gpg)?;
@@ -342,12 +343,11 @@ pub enum Trust {
 pub fn trust_in(home: &Path, fingerprint: &str) -> Result<Trust, KeyError> {
     std::fs::read_dir(home).map_err(|source| KeyError::Home { home: home.to_owned(), source })?;
     let gpg = |source| KeyError::Gpg { home: home.to_owned(), action: "look up the key", source };
-    let mut context = super::context(home).map_err(gpg)?;
-    let key = match context.get_key(fingerprint) {
-        Ok(key) => key,
-        Err(error) if error.code() == gpgme::Error::EOF.code() => return Ok(Trust::Absent),
-        Err(error) => return Err(gpg(error)),
-    };
+    let copy = private_copy(home)?;
+    let mut context = super::context(copy.path()).map_err(gpg)?;
+    context.set_flag("trust-model", "pgp").map_err(gpg)?;
+    let key = context.find_keys([fingerprint]).map_err(gpg)?.next().transpose().map_err(gpg)?;
+    let Some(key) = key else { return Ok(Trust::Absent) };
     let full = key.user_ids().any(|user| matches!(user.validity(), gpgme::Validity::Full | gpgme::Validity::Ultimate));
     Ok(if full { Trust::Full } else { Trust::Less })
 }
@@ -405,6 +405,21 @@ fn usable(certificate: &Certificate, home: &Path, key: &str, name: &str) -> Resu
     Ok(())
 }
 
+/// A temporary gpg home with a copy of the public keys of `home` and their trust: gpg writes lock files and its trust
+/// database even where it is only asked.
+fn private_copy(home: &Path) -> Result<tempfile::TempDir, KeyError> {
+    let copy = private_home(&[])?;
+    for name in ["pubring.kbx", "pubring.gpg", "trustdb.gpg"] {
+        match std::fs::copy(home.join(name), copy.path().join(name)) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(KeyError::Home { home: home.to_owned(), source });
+            }
+            _ => {}
+        }
+    }
+    Ok(copy)
+}
+
 /// A temporary gpg home (0700) with these public keys and nothing else: pins what may verify, and is faster, since gpg
 /// needs neither a lock on its random seed nor a trust database.
 fn private_home(public_keys: &[u8]) -> Result<tempfile::TempDir, KeyError> {
@@ -417,7 +432,7 @@ fn private_home(public_keys: &[u8]) -> Result<tempfile::TempDir, KeyError> {
         .map_err(failed)?;
     let mut settings = std::fs::File::create(home.path().join("gpg.conf")).map_err(failed)?;
     settings
-        .write_all(b"no-random-seed-file\nno-autostart\nno-auto-check-trustdb\ntrust-model always\nbatch\nlock-never\n")
+        .write_all(b"no-random-seed-file\nno-autostart\nno-auto-check-trustdb\nbatch\nlock-never\n")
         .map_err(failed)?;
     let gpg = |source| KeyError::Gpg { home: home.path().to_owned(), action: "put our public keys", source };
     if public_keys.is_empty() {

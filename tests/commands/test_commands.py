@@ -1,0 +1,131 @@
+"""`doctor` and `verify`: each thing that can be wrong is found, named, and nothing is changed."""
+
+import shutil
+
+from tests.e2e.world import path_of, publish, pull, world
+from tests.lab import NEWEST, Prefix, Snapshot, package
+
+STRACE = path_of("multi-instance", "dev-util/strace-6.6")
+USER = path_of("multi-instance", "app-misc/user-1")
+
+
+def healthy(lab):
+    prefix = world(lab, NEWEST).clone()
+    prefix.install_hook()
+    return prefix
+
+
+def checks(prefix, status):
+    """Name → (state, text)."""
+    answer = prefix.resign_json("doctor", check=status)
+    assert answer["command"] == "doctor"
+    return {check["name"]: (check["state"], check["text"]) for check in answer["checks"]}
+
+
+def test_a_healthy_host(lab):
+    prefix = healthy(lab)
+    before = Snapshot(prefix.path)
+    found = checks(prefix, 0)
+    assert {state for state, _ in found.values()} == {"ok"}, found
+    assert before.difference(Snapshot(prefix.path)) == []
+    text = prefix.resign("doctor").out
+    assert text.count(" * ok ") == len(found)
+
+
+def test_every_fault_has_its_line(lab):
+    prefix = healthy(lab)
+    hook = prefix.path / "etc/portage/postsync.d/50-binpkg-resign"
+
+    hook.chmod(0o644)
+    assert checks(prefix, 1)["hook"][0] == "problem"
+    hook.chmod(0o755)
+    hook.write_text(hook.read_text() + "# mine\n")
+    assert checks(prefix, 0)["hook"][0] == "warning"
+    hook.unlink()
+    assert checks(prefix, 1)["hook"][0] == "problem"
+    prefix.install_hook()
+
+    publish(prefix)
+    pull(prefix)
+    state, text = checks(prefix, 0)["pending"]
+    assert state == "warning" and "5 packages" in text
+
+    (prefix.pkgdir / USER).write_bytes((prefix.pkgdir / USER).read_bytes() + b"\0")
+    state, text = checks(prefix, 1)["index"]
+    assert state == "problem" and USER in text
+
+    shutil.rmtree(prefix.keyring)
+    assert checks(prefix, 1)["trust"][0] == "warning"
+
+    prefix.variables["EMERGE_DEFAULT_OPTS"] = "--package-moves=n"
+    prefix.variables["BINPKG_GPG_SIGNING_BASE_COMMAND"] = "/bin/false [PORTAGE_CONFIG]"
+    prefix.configure()
+    found = checks(prefix, 1)
+    assert found["moves"][0] == "warning" and found["command"][0] == "warning"
+
+    conf = prefix.path / "etc/portage/repos.conf/gentoo.conf"
+    conf.write_text(conf.read_text() + "sync-hooks-only-on-change = true\n")
+    assert checks(prefix, 1)["hooks"][0] == "problem"
+
+    prefix.variables["BINPKG_GPG_SIGNING_KEY"] = "nobody@example.org"
+    prefix.configure()
+    state, text = checks(prefix, 1)["key"]
+    assert state == "problem" and "nobody@example.org" in text
+
+
+def test_a_keyring_without_trust(lab):
+    prefix = healthy(lab)
+    (prefix.keyring / "trustdb.gpg").unlink()
+    state, text = checks(prefix, 0)["trust"]
+    assert (state, "does not trust" in text) == ("warning", True), text
+    assert not (prefix.keyring / "trustdb.gpg").exists()
+
+
+def test_signing_not_configured(lab):
+    prefix = world(lab, NEWEST, signed=False).clone()
+    prefix.install_hook()
+    assert checks(prefix, 0)["signing"][0] == "warning"
+
+
+def grades(prefix, *files, status=0):
+    """Path → (outcome, reason)."""
+    answer = prefix.resign_json("verify", *files, check=status)
+    assert answer["command"] == "verify" and answer["counts"]
+    return {record["path"]: (record["outcome"], record["reason"]) for record in answer["packages"]}
+
+
+def test_verify_finds_what_is_wrong(lab):
+    prefix = healthy(lab)
+    other = lab.key(who="other")
+    prefix.make(
+        package("app-misc/unsigned-1", signer="nobody"),
+        package("app-misc/foreign-1", signer=f"{other.home} {other.fingerprint}"),
+    )
+    before = Snapshot(prefix.path)
+    found = grades(prefix)
+    assert before.difference(Snapshot(prefix.path)) == []
+    assert found.pop("app-misc/unsigned/unsigned-1-1.gpkg.tar")[0] == "unsigned"
+    assert found.pop("app-misc/foreign/foreign-1-1.gpkg.tar")[0] == "foreign"
+    assert {outcome for outcome, _ in found.values()} == {"ours"} and len(found) == 6
+
+    strace = prefix.pkgdir / STRACE
+    data = bytearray(strace.read_bytes())
+    data[len(data) // 2] ^= 1
+    tampered = prefix.path / "tampered.gpkg.tar"
+    tampered.write_bytes(data)
+    shutil.copystat(strace, tampered)
+    strace.unlink()
+    user = prefix.pkgdir / USER
+    user.write_bytes(user.read_bytes()[:-6000])
+    found = grades(prefix, status=1)
+    assert found[STRACE][0] == "bad" and "not there" in found[STRACE][1]
+    assert found[USER][0] == "bad", found[USER]
+    text = prefix.resign("verify", check=1).out
+    assert STRACE in text and USER in text and "2 bad" in text
+    assert list(grades(prefix, tampered, status=1).values())[0][0] == "bad"
+    assert grades(prefix, prefix.pkgdir / path_of("multi-instance", "app-misc/plain-1")) != {}
+
+
+def test_verify_where_nothing_is_signed(lab):
+    prefix: Prefix = world(lab, NEWEST, signed=False).clone()
+    assert {outcome for outcome, _ in grades(prefix).values()} == {"unsigned"}
