@@ -79,7 +79,7 @@ pub fn apply(run: &Run<'_>, selection: Selection) -> Result<Report, Error> {
         Some(store) => held::jobs(settings, store)?,
         None => Vec::new(),
     };
-    let mut jobs = new_jobs(settings, &updates, pkgdir)?;
+    let mut jobs = new_jobs(run, &updates, pkgdir)?;
     jobs.retain(|job| !held.iter().any(|held| held.is_same_file(job)));
     let outcomes = match (run.mode, jobs.is_empty() && held.is_empty()) {
         (_, true) => Vec::new(),
@@ -107,12 +107,18 @@ pub fn apply(run: &Run<'_>, selection: Selection) -> Result<Report, Error> {
 }
 
 /// What the updates ask for, package by package of the index.
-fn new_jobs(settings: &Settings, updates: &UpdateSet, pkgdir: &Path) -> Result<Vec<Job>, Error> {
+fn new_jobs(run: &Run<'_>, updates: &UpdateSet, pkgdir: &Path) -> Result<Vec<Job>, Error> {
     if updates.is_empty() {
         return Ok(Vec::new());
     }
     let Some(index) = run::read_index(pkgdir)? else { return Ok(Vec::new()) };
-    let plan = make_plan(settings, &index, updates, pkgdir)?;
+    let plan = if run.settings.has_feature("pkgdir-index-trusted")? {
+        make_plan(run.settings, &index, updates, pkgdir)?
+    } else {
+        // Portage reads the files then, and sees dependencies that USE switches off as well
+        let whole = run::with_whole_dependencies(&index, pkgdir, &run.codec()?)?;
+        make_plan(run.settings, &whole, updates, pkgdir)?
+    };
     let collisions = plan.collisions;
     let jobs = plan.works.into_iter().filter_map(|work| {
         let base = index.entry(work.number)?;

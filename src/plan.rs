@@ -9,7 +9,7 @@ mod simulation;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::atom::{Cpv, Eapi};
+use crate::atom::{Candidate, Cpv, Eapi, Slot};
 use crate::index::{DEPENDENCY_KEYS, Entry, PackageIndex};
 use crate::updates::{Rewriter, Update, UpdateSet};
 
@@ -69,7 +69,7 @@ pub struct Edit {
     pub build_id: Option<String>,
     /// Its slot, with the sub-slot where it has one.
     pub slot: String,
-    /// Its dependencies as the index will have them, in the order of [`DEPENDENCY_KEYS`].
+    /// Its dependencies as the plan has them, in the order of [`DEPENDENCY_KEYS`].
     pub dependencies: [String; 5],
     /// What is done to its metadata, in order.
     pub steps: Vec<Step>,
@@ -101,6 +101,40 @@ pub enum Step {
         /// The package as it was then: blockers against itself are left alone.
         package: Name,
     },
+}
+
+impl Step {
+    /// What this step makes of a text of dependencies; `None` if it leaves it alone.
+    fn rewrite(&self, text: &str) -> Option<String> {
+        match self {
+            Step::Move { update, before, .. } => {
+                before.as_candidate(|package| update.rewrite(text, package.eapi, Some(package)))
+            }
+            Step::Slot { .. } => None,
+            Step::Dependencies { rewriter, package } => {
+                package.as_candidate(|package| rewriter.rewrite(text, package.eapi, Some(package)))
+            }
+        }
+    }
+}
+
+impl Name {
+    /// Calls `action` with the package in the form that atoms are matched with; `None` if the name is none.
+    pub(crate) fn as_candidate<T>(&self, action: impl FnOnce(&Candidate<'_>) -> Option<T>) -> Option<T> {
+        let cpv = Cpv::parse(&self.cpv)?;
+        let slot = Slot::parse(&self.slot, self.eapi);
+        action(&Candidate {
+            cp: cpv.cp(),
+            version: cpv.version,
+            slot: slot.slot,
+            sub_slot: slot.sub_slot,
+            repo: Some(&self.repo),
+            build_id: None,
+            eapi: self.eapi,
+            iuse: "",
+            use_flags: "",
+        })
+    }
 }
 
 /// What a package is called at some moment, as far as updates look at it.
@@ -194,8 +228,15 @@ impl Edit {
         entry.set("PATH", &self.path);
         entry.set("SLOT", &self.slot);
         entry.set("BUILD_ID", self.build_id.as_deref().unwrap_or_default());
-        for (key, value) in DEPENDENCY_KEYS.iter().zip(&self.dependencies) {
-            entry.set(key, value);
+        for key in DEPENDENCY_KEYS {
+            // the index has them reduced by USE, the plan may have been made from the whole ones
+            let mut value = base.get(key).unwrap_or_default().to_owned();
+            for step in &self.steps {
+                if let Some(rewritten) = step.rewrite(&value) {
+                    value = rewritten;
+                }
+            }
+            entry.set(key, &value);
         }
         entry
     }

@@ -206,6 +206,9 @@ pub enum Level {
     Error,
 }
 
+/// How the reason begins that names who signed a package.
+pub const SIGNED_BY: &str = "signed by ";
+
 /// Portage's mark before a line (`EOutput.einfo` and the like).
 #[must_use]
 pub fn mark(level: Level, style: Style) -> String {
@@ -245,8 +248,12 @@ impl Text<'_> {
     fn packages(&mut self) {
         let report = self.report;
         let shown = self.detail == Detail::Verbose || report.mode == Mode::Pretend;
-        let failed = |package: &Outcome| report.command == "rekey" && package.outcome == Kind::Skipped;
-        for package in report.packages.iter().filter(|package| shown || failed(package)) {
+        // somebody else's package that nothing happens to is worth a word only to those who ask
+        let odd = |package: &Outcome| {
+            let foreign = package.reason.as_deref().is_some_and(|reason| reason.starts_with(SIGNED_BY));
+            package.outcome == Kind::Skipped && !foreign && report.command != "held"
+        };
+        for package in report.packages.iter().filter(|package| shown || odd(package)) {
             let name = package.name();
             let text = match package.outcome {
                 Kind::Resigned => format!("{} {name}", self.verb("signed again", "would sign again")),

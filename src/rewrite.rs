@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use crate::atom::{Candidate, Cpv, Slot};
+use crate::atom::Cpv;
 use crate::gpkg::Metadata;
 use crate::index::DEPENDENCY_KEYS;
-use crate::plan::{Edit, Name, Step};
+use crate::plan::{Edit, Step};
 use crate::verify::Verified;
 
 /// Entries that no update touches (`portage.update.ignored_dbentries`).
@@ -21,12 +21,13 @@ pub fn rewrite(package: &Verified, edit: &Edit) -> Metadata {
     for step in &edit.steps {
         match step {
             Step::Move { update, before, cpv } => {
-                with_candidate(before, |candidate| {
+                before.as_candidate(|candidate| {
                     change_texts(
                         &mut metadata,
                         |name| !IGNORED.contains(&name),
                         |text| update.rewrite(text, candidate.eapi, Some(candidate)),
                     );
+                    Some(())
                 });
                 rename(&mut metadata, &before.cpv, cpv);
             }
@@ -35,12 +36,13 @@ pub fn rewrite(package: &Verified, edit: &Edit) -> Metadata {
                 remove_empty(&mut metadata);
             }
             Step::Dependencies { rewriter, package } => {
-                with_candidate(package, |candidate| {
+                package.as_candidate(|candidate| {
                     change_texts(
                         &mut metadata,
                         |name| DEPENDENCY_KEYS.contains(&name),
                         |text| rewriter.rewrite(text, candidate.eapi, Some(candidate)),
                     );
+                    Some(())
                 });
                 remove_empty(&mut metadata);
             }
@@ -88,20 +90,4 @@ fn change_texts(metadata: &mut Metadata, chosen: impl Fn(&str) -> bool, change: 
     for (name, text) in changed {
         metadata.set(&name, text.into_bytes());
     }
-}
-
-fn with_candidate(name: &Name, action: impl FnOnce(&Candidate<'_>)) {
-    let Some(cpv) = Cpv::parse(&name.cpv) else { return };
-    let slot = Slot::parse(&name.slot, name.eapi);
-    action(&Candidate {
-        cp: cpv.cp(),
-        version: cpv.version,
-        slot: slot.slot,
-        sub_slot: slot.sub_slot,
-        repo: Some(&name.repo),
-        build_id: None,
-        eapi: name.eapi,
-        iuse: "",
-        use_flags: "",
-    });
 }

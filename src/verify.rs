@@ -106,6 +106,7 @@ fn examine(file: File, path: &Path, codec: &Codec, verifier: &mut Verifier<'_>) 
     let (text, signatures) = verifier.clear_signed(&container.manifest_bytes()?)?;
     let (signer, certificate) = match judge(&signatures, verifier) {
         Ok(ours) => ours,
+        Err(Verdict::Refused { reason }) => return Ok(refused(format!("{}: {reason}", path.display()))),
         Err(verdict) => return Ok(verdict),
     };
     // only what gpg returns as signed counts, not what stands around it

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{History, Job, Purpose, Source, Unmade};
 use crate::gpkg::{Codec, Container};
 use crate::openpgp::{Keyring, Verifier};
-use crate::report::{Kind, Outcome};
+use crate::report::{Kind, Outcome, SIGNED_BY};
 use crate::settings::Foreign;
 use crate::store::{self, Identity, Store, StoreError};
 use crate::verify::{self, Verdict, Verified, Whose};
@@ -141,7 +141,7 @@ pub(super) fn release(store: &mut Store, job: &Job) {
 }
 
 pub(super) fn signed_by(signers: &[String]) -> String {
-    format!("signed by {}", signers.join(", "))
+    format!("{SIGNED_BY}{}", signers.join(", "))
 }
 
 /// What becomes of a package of somebody else: Portage removes it only where it must change in place.

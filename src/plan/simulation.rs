@@ -532,18 +532,5 @@ fn build_time(value: &[u8]) -> i64 {
 }
 
 fn rewrite_by(update: &Update, value: &str, package: &Name) -> Option<String> {
-    let cpv = Cpv::parse(&package.cpv)?;
-    let slot = Slot::parse(&package.slot, package.eapi);
-    let candidate = Candidate {
-        cp: cpv.cp(),
-        version: cpv.version,
-        slot: slot.slot,
-        sub_slot: slot.sub_slot,
-        repo: Some(&package.repo),
-        build_id: None,
-        eapi: package.eapi,
-        iuse: "",
-        use_flags: "",
-    };
-    update.rewrite(value, package.eapi, Some(&candidate))
+    package.as_candidate(|candidate| update.rewrite(value, package.eapi, Some(candidate)))
 }
