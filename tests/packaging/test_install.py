@@ -31,6 +31,7 @@ FILES = {
     f"{DOC}/eix-sync.conf": 0o644,
     f"{DOC}/held-packages.md": 0o644,
     f"{DOC}/syncing.md": 0o644,
+    f"{DOC}/reliability.md": 0o644,
 }
 
 
