@@ -19,6 +19,8 @@
 //! | commit | [`store`] | new files and the new index in place |
 //! | report | [`report`] | what a person or a script reads |
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 pub mod atom;
 pub mod audit;
 pub mod cli;

@@ -6,6 +6,8 @@
 //! [`Store::stage`] and [`Staged::seal`] for each new file, [`Store::commit`] for a batch of them with one write of the
 //! index, [`Store::finish`].
 
+#![allow(clippy::disallowed_methods)]
+
 mod commit;
 mod disk;
 #[cfg(debug_assertions)]

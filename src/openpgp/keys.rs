@@ -407,6 +407,7 @@ fn usable(certificate: &Certificate, home: &Path, key: &str, name: &str) -> Resu
 
 /// A temporary gpg home with a copy of the public keys of `home` and their trust: gpg writes lock files and its trust
 /// database even where it is only asked.
+#[allow(clippy::disallowed_methods, reason = "a temporary folder, not PKGDIR")]
 fn private_copy(home: &Path) -> Result<tempfile::TempDir, KeyError> {
     let copy = private_home(&[])?;
     for name in ["pubring.kbx", "pubring.gpg", "trustdb.gpg"] {
@@ -422,6 +423,7 @@ fn private_copy(home: &Path) -> Result<tempfile::TempDir, KeyError> {
 
 /// A temporary gpg home (0700) with these public keys and nothing else: pins what may verify, and is faster, since gpg
 /// needs neither a lock on its random seed nor a trust database.
+#[allow(clippy::disallowed_methods, reason = "a temporary folder, not PKGDIR")]
 fn private_home(public_keys: &[u8]) -> Result<tempfile::TempDir, KeyError> {
     let directory = std::env::temp_dir();
     let failed = |source| KeyError::PrivateHome { directory: directory.clone(), source };
