@@ -4,6 +4,7 @@
 //! Portage's own order, and repeats it until a pass has nothing left to do: since Portage's pass runs after ours, what
 //! we leave behind must be a fixed point of it. Which packages are ours is not known here; that is verified later.
 
+mod instance;
 mod simulation;
 
 use std::collections::HashSet;

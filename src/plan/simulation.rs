@@ -4,66 +4,14 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::instance::{Facts, Instance, Kind, build_time, text};
 use super::{Change, Collision, Edit, Layout, Name, Overwrites, Plan, Situation, Step, Work, names_in, renamed};
-use crate::atom::{Candidate, Cpv, Eapi, Slot, repository_name, vercmp};
-use crate::index::{DEPENDENCY_KEYS, fields};
+use crate::atom::{Cpv, Eapi, Slot, repository_name, vercmp};
+use crate::index::DEPENDENCY_KEYS;
 use crate::updates::{Command, Rewriter, Update};
 
 /// More passes than any history without an end needs: each must at least rename something.
 const PASS_LIMIT: usize = 1000;
-
-/// One package in the simulation: an entry of the index, or a copy that a move made.
-#[derive(Debug, Clone)]
-struct Instance {
-    number: usize,
-    kind: Kind,
-    path: String,
-    name: Name,
-    build_time: i64,
-    build_id: Option<String>,
-    iuse: String,
-    use_flags: String,
-    dependencies: [String; 5],
-    steps: Vec<Step>,
-    changes: Vec<Change>,
-    /// Slot and dependencies after each pass that touched it.
-    history: Vec<(String, [String; 5])>,
-    /// Touched in the pass under way: Portage would write it, or remove it where it is signed.
-    touched: Option<String>,
-    endless: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Original,
-    Copy,
-}
-
-impl Instance {
-    fn cpv(&self) -> Option<Cpv<'_>> {
-        Cpv::parse(&self.name.cpv)
-    }
-
-    fn candidate(&self) -> Option<Candidate<'_>> {
-        let cpv = self.cpv()?;
-        let slot = Slot::parse(&self.name.slot, self.name.eapi);
-        Some(Candidate {
-            cp: cpv.cp(),
-            version: cpv.version,
-            slot: slot.slot,
-            sub_slot: slot.sub_slot,
-            repo: Some(&self.name.repo),
-            build_id: self.build_id.as_deref().and_then(|id| id.parse().ok()),
-            eapi: self.name.eapi,
-            iuse: &self.iuse,
-            use_flags: &self.use_flags,
-        })
-    }
-
-    fn state(&self) -> (String, [String; 5]) {
-        (self.name.slot.clone(), self.dependencies.clone())
-    }
-}
 
 /// The updates of one repository.
 struct List {
@@ -80,51 +28,6 @@ pub(super) struct Simulation<'a> {
     by_name: HashMap<String, Vec<usize>>,
     paths: HashSet<String>,
     collisions: Vec<Collision>,
-}
-
-/// What a block of the index says, before anything is copied out of it.
-#[derive(Default)]
-struct Facts<'a> {
-    cpv: &'a [u8],
-    path: &'a [u8],
-    slot: Option<&'a [u8]>,
-    eapi: Option<&'a [u8]>,
-    repo: Option<&'a [u8]>,
-    build_id: &'a [u8],
-    build_time: &'a [u8],
-    iuse: &'a [u8],
-    use_flags: &'a [u8],
-    dependencies: [&'a [u8]; 5],
-}
-
-impl<'a> Facts<'a> {
-    fn of(block: &'a [u8]) -> Facts<'a> {
-        let mut facts = Facts::default();
-        for (key, value) in fields(block) {
-            match key {
-                b"CPV" => facts.cpv = value,
-                b"PATH" => facts.path = value,
-                b"SLOT" => facts.slot = Some(value),
-                b"EAPI" => facts.eapi = Some(value),
-                b"REPO" => facts.repo = Some(value),
-                b"BUILD_ID" => facts.build_id = value,
-                b"BUILD_TIME" => facts.build_time = value,
-                b"IUSE" => facts.iuse = value,
-                b"USE" => facts.use_flags = value,
-                _ => {
-                    let place = DEPENDENCY_KEYS.iter().position(|name| name.as_bytes() == key);
-                    if let Some(slot) = place.and_then(|place| facts.dependencies.get_mut(place)) {
-                        *slot = value;
-                    }
-                }
-            }
-        }
-        facts
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 impl<'a> Simulation<'a> {
@@ -520,15 +423,6 @@ fn endless(update: &str) -> String {
 
 fn flat_path(cpv: &str) -> String {
     format!("{cpv}.gpkg.tar")
-}
-
-/// `BUILD_TIME` as `_pkg_str` reads it: a missing one counts as 0, one that is no number as -1.
-fn build_time(value: &[u8]) -> i64 {
-    match std::str::from_utf8(value).map(str::trim) {
-        Ok("") => 0,
-        Ok(number) => number.parse().unwrap_or(-1),
-        Err(_) => -1,
-    }
 }
 
 fn rewrite_by(update: &Update, value: &str, package: &Name) -> Option<String> {
