@@ -191,8 +191,15 @@ impl Store {
             waiting = self.write_index_aside(&path, &index)?;
         }
         waiting.put_in_place()?;
-        for item in note.items.iter().filter_map(|item| item.releases.as_deref()) {
-            self.release(item)?;
+        // a second name goes only when all that was made of its package is in place
+        let unfinished: BTreeSet<&str> = (batch.iter().zip(&outcomes))
+            .filter(|(_, outcome)| **outcome != Committed::Done)
+            .filter_map(|(ready, _)| ready.releases.as_deref())
+            .collect();
+        for held in batch.iter().filter_map(|ready| ready.releases.as_deref()) {
+            if !unfinished.contains(held) {
+                self.release(held)?;
+            }
         }
         CommitNote::remove(&self.state())?;
         Ok(outcomes)

@@ -145,8 +145,10 @@ fn a_new_name_that_was_taken_stays_with_who_took_it() {
     store.begin(vec![at_risk()], vec![]).unwrap();
     let package = ready(&store, "n/b/b-1-1.gpkg.tar", None);
     std::fs::write(place.path("n/b/b-1-1.gpkg.tar"), b"another").unwrap();
-    assert_eq!(store.commit(vec![package]).unwrap(), [Committed::Taken]);
+    let in_place = ready(&store, PATH, Some(identity(&store)));
+    assert_eq!(store.commit(vec![package, in_place]).unwrap(), [Committed::Taken, Committed::Done]);
     assert_eq!(place.text("n/b/b-1-1.gpkg.tar"), "another");
+    assert_eq!(std::fs::read(place.held()).unwrap(), b"old", "not all of it is in place");
 }
 
 #[test]
