@@ -66,6 +66,7 @@ demo: setup build
 	@target/portage-$(PORTAGE_NEWEST)/bin/python -m tests.lab.demo
 
 bench: setup release
+	$(CARGO) bench --locked --bench micro
 	target/portage-$(PORTAGE_NEWEST)/bin/python benches/bench.py $(BENCH)
 
 # Two million mutated inputs, and everything that `make test` has at full size in Rust.

@@ -7,6 +7,7 @@
 
 mod lines;
 mod mtimedb;
+mod name_bits;
 mod remembered;
 mod rewriter;
 

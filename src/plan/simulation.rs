@@ -131,7 +131,8 @@ impl<'a> Simulation<'a> {
         let depends = || {
             // without a parent, so blockers against the package itself count here as well
             let changes = |value: &&[u8]| {
-                !value.is_empty() && list.rewriter.rewrite(&String::from_utf8_lossy(value), eapi, None).is_some()
+                list.rewriter.may_change(value)
+                    && list.rewriter.rewrite(&String::from_utf8_lossy(value), eapi, None).is_some()
             };
             facts.dependencies.iter().any(changes)
         };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::lines::is_python_space;
+use super::name_bits::NameBits;
 use super::{Command, Update};
 use crate::atom::{Atom, Candidate, Eapi, name_in_token};
 
@@ -17,6 +18,7 @@ pub struct Rewriter {
     rules: Vec<Option<Rule>>,
     /// Which rules are for a `category/name`, in ascending order.
     by_name: HashMap<String, Vec<usize>>,
+    bits: NameBits,
 }
 
 /// What a command does to an atom of the package it names.
@@ -57,7 +59,15 @@ impl Rewriter {
             by_name.entry(name.to_owned()).or_default().push(index);
             rules.push(Some(rule));
         }
-        Rewriter { rules, by_name }
+        let bits = NameBits::of(by_name.keys().map(String::as_str));
+        Rewriter { rules, by_name, bits }
+    }
+
+    /// Whether the name of a package that an update is for stands anywhere in the text. Where none does, no update
+    /// changes it: this is the quick way to tell so.
+    #[must_use]
+    pub fn may_change(&self, text: &[u8]) -> bool {
+        self.bits.find(text, |name| self.by_name.contains_key(name))
     }
 
     /// The text as the updates leave it, or `None` if that is no change. See [`Update::rewrite`] for
