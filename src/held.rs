@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use crate::gpkg::Codec;
 use crate::index::{Entry, PackageIndex};
 use crate::pipeline::{History, Job, Purpose, Source};
 use crate::plan::{Edit, Layout, Work};
@@ -10,7 +11,7 @@ use crate::report::{Kind, Outcome, Report, Status};
 use crate::settings::Settings;
 use crate::store::{self, Record, Store};
 use crate::updates::{Selection, UpdateSet};
-use crate::{Error, Run, make_plan, run};
+use crate::{Error, Run, make_plan, reread, run};
 
 /// `held list`: what is held, since when, and why.
 ///
@@ -40,7 +41,7 @@ pub fn retry(run: &Run<'_>) -> Result<Report, Error> {
         return Ok(Report::nothing("held", run.mode));
     }
     let mut store = run.open_store()?;
-    let jobs = jobs(run.settings, &store)?;
+    let jobs = jobs(run, &store)?;
     let outcomes =
         if jobs.is_empty() { Vec::new() } else { run.resign(&signing, &mut store, &jobs, Purpose::Updates)? };
     run.finish(store)?;
@@ -93,7 +94,8 @@ fn outcome(record: &Record) -> Outcome {
 ///
 /// # Errors
 /// The repositories cannot be read.
-pub fn jobs(settings: &Settings, store: &Store) -> Result<Vec<Job>, Error> {
+pub(crate) fn jobs(run: &Run<'_>, store: &Store) -> Result<Vec<Job>, Error> {
+    let settings = run.settings;
     let mut records: Vec<&Record> = store.records().iter().collect();
     let unknown = |record: &&&Record| record.entry.is_empty();
     for record in records.iter().filter(unknown) {
@@ -109,12 +111,18 @@ pub fn jobs(settings: &Settings, store: &Store) -> Result<Vec<Job>, Error> {
         return Ok(Vec::new());
     }
     let updates = updates_for(settings, &records)?;
-    let (index, first) = index_with(&records, store)?;
+    let (index, first) = match settings.has_feature("pkgdir-index-trusted")? {
+        true => index_with(&records, store, |record| record.entry.clone())?,
+        false => {
+            let codec = run.codec()?;
+            index_with(&records, store, |record| whole_block(record, store.pkgdir(), &codec))?
+        }
+    };
     let mut works = make_plan(settings, &index, &updates, store.pkgdir())?.works;
     let mut jobs = Vec::new();
     for (place, record) in records.into_iter().enumerate() {
         let number = first + place;
-        let Some(base) = index.entry(number) else { continue };
+        let base = Entry::from_text(&record.entry);
         let planned = works.iter().position(|work| work.number == number).map(|place| works.swap_remove(place));
         let in_place = store.is_in_place(record);
         let work = planned.unwrap_or_else(|| as_it_was(number, record, &base));
@@ -151,7 +159,7 @@ fn as_it_was(number: usize, record: &Record, base: &Entry) -> Work {
 /// Where a package comes back whose name another build may have taken meanwhile: under the next build id, or, in the
 /// flat layout, not at all, since the newer build is the one that counts.
 fn find_place(job: &mut Job, settings: &Settings, pkgdir: &Path) -> Result<(), Error> {
-    let is_taken = |path: &str| store::below(pkgdir, path).map_or(true, |full| full.symlink_metadata().is_ok());
+    let is_taken = |path: &str| store::is_taken(pkgdir, path);
     let Some(edit) = job.work.in_place.as_mut().filter(|edit| is_taken(&edit.path)) else { return Ok(()) };
     let layout = if settings.has_feature("binpkg-multi-instance")? { Layout::MultiInstance } else { Layout::Flat };
     let stem = edit.build_id.as_deref().and_then(|id| edit.path.strip_suffix(&format!("-{id}.gpkg.tar")));
@@ -171,6 +179,15 @@ fn find_place(job: &mut Job, settings: &Settings, pkgdir: &Path) -> Result<(), E
     Ok(())
 }
 
+/// A held package's block with the dependencies as its file has them.
+fn whole_block(record: &Record, pkgdir: &Path, codec: &Codec) -> String {
+    let entry = Entry::from_text(&record.entry);
+    match store::open_held(pkgdir, &record.held) {
+        Ok((file, _)) => reread::with_whole_dependencies(&entry, file, &pkgdir.join(&record.path), codec).to_text(),
+        Err(_) => record.entry.clone(),
+    }
+}
+
 /// Every update there is, and before them those that the packages were held for and whose files may be gone.
 fn updates_for(settings: &Settings, records: &[&Record]) -> Result<UpdateSet, Error> {
     let mut updates = run::read_updates(settings, Selection::All)?;
@@ -188,7 +205,11 @@ fn updates_for(settings: &Settings, records: &[&Record]) -> Result<UpdateSet, Er
 
 /// The index with the blocks of the held packages behind the others, and the number of the first of them. The others
 /// are there to be seen by moves: a copy may have been made before.
-fn index_with(records: &[&Record], store: &Store) -> Result<(PackageIndex, usize), Error> {
+fn index_with(
+    records: &[&Record],
+    store: &Store,
+    block: impl Fn(&Record) -> String,
+) -> Result<(PackageIndex, usize), Error> {
     let mut text = "VERSION: 0\n\n".to_owned();
     let mut first = 0;
     if let Ok(Some(index)) = run::read_index(store.pkgdir()) {
@@ -202,8 +223,9 @@ fn index_with(records: &[&Record], store: &Store) -> Result<(PackageIndex, usize
         }
     }
     for record in records {
-        text += &record.entry;
-        text += if record.entry.ends_with('\n') { "\n" } else { "\n\n" };
+        let block = block(record);
+        text += &block;
+        text += if block.ends_with('\n') { "\n" } else { "\n\n" };
     }
     Ok((PackageIndex::parse(text.into_bytes(), Path::new("held packages"))?, first))
 }

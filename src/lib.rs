@@ -40,6 +40,7 @@ pub mod store;
 pub mod updates;
 pub mod verify;
 
+mod reread;
 mod run;
 
 use std::path::Path;
@@ -49,6 +50,7 @@ use index::PackageIndex;
 use pipeline::{History, Job, Purpose};
 use plan::{Layout, Situation};
 use report::{Kind, Mode, Outcome, Report};
+use reread::Reread;
 use settings::Settings;
 use store::Store;
 use updates::{Selection, UpdateSet};
@@ -78,7 +80,7 @@ pub fn apply(run: &Run<'_>, selection: Selection) -> Result<Report, Error> {
     // what an interrupted run left is put in order before anything is planned
     let mut store = if run.mode == Mode::Real && has_left_overs { Some(run.open_store()?) } else { None };
     let held = match &store {
-        Some(store) => held::jobs(settings, store)?,
+        Some(store) => held::jobs(run, store)?,
         None => Vec::new(),
     };
     let mut jobs = new_jobs(run, &updates, pkgdir)?;
@@ -114,20 +116,21 @@ fn new_jobs(run: &Run<'_>, updates: &UpdateSet, pkgdir: &Path) -> Result<Vec<Job
         return Ok(Vec::new());
     }
     let Some(index) = run::read_index(pkgdir)? else { return Ok(Vec::new()) };
-    let plan = if run.settings.has_feature("pkgdir-index-trusted")? {
-        make_plan(run.settings, &index, updates, pkgdir)?
-    } else {
-        // Portage reads the files then, and sees dependencies that USE switches off as well
-        let whole = run::with_whole_dependencies(&index, pkgdir, &run.codec()?)?;
-        make_plan(run.settings, &whole, updates, pkgdir)?
+    let reread = match run.settings.has_feature("pkgdir-index-trusted")? {
+        true => None,
+        false => Some(Reread::read(&index, pkgdir, &run.codec()?)?),
     };
-    let collisions = plan.collisions;
+    let seen = reread.as_ref().map_or(&index, |reread| &reread.index);
+    let plan = make_plan(run.settings, seen, updates, pkgdir)?;
     let jobs = plan.works.into_iter().filter_map(|work| {
-        let base = index.entry(work.number)?;
-        Some(Job::new(work, base))
+        let base = match &reread {
+            Some(reread) => reread.base(&index, work.number),
+            None => index.entry(work.number),
+        };
+        Some(Job::new(work, base?))
     });
     let mut jobs: Vec<Job> = jobs.collect();
-    run::foresee_collisions(&mut jobs, &collisions, &index, pkgdir);
+    run::foresee_collisions(&mut jobs, &plan.collisions, seen, pkgdir);
     Ok(jobs)
 }
 
@@ -140,6 +143,6 @@ fn make_plan(
 ) -> Result<plan::Plan, Error> {
     let layout = if settings.has_feature("binpkg-multi-instance")? { Layout::MultiInstance } else { Layout::Flat };
     let main_repository = settings.repositories()?.main().map(|repository| repository.name.as_str());
-    let is_taken = |path: &str| store::below(pkgdir, path).map_or(true, |full| full.symlink_metadata().is_ok());
+    let is_taken = |path: &str| store::is_taken(pkgdir, path);
     Ok(plan::plan(&Situation { index, updates, main_repository, layout, is_taken: &is_taken }))
 }

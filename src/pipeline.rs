@@ -239,7 +239,7 @@ impl Crew<'_> {
         let container = package.container();
         let compression = self.compression.unwrap_or(container.metadata().1);
         let metadata = rewrite(package, edit).pack(mtime, compression, self.codec, container.path()).map_err(text)?;
-        let (staged, file) = self.stager.stage(&edit.path).map_err(text)?;
+        let (mut staged, file) = self.stager.stage(&edit.path, container.image().0.size()).map_err(text)?;
         let prefix = prefix(&edit.path).to_owned();
         let new = NewContainer { prefix, metadata, compression, mtime, signature_size };
         let draft = Draft::begin(file, container, package.manifest(), new).map_err(text)?;
@@ -257,7 +257,10 @@ impl Crew<'_> {
         let (size, mtime) = staged.seal(&file).map_err(text)?;
         let mut entry = edit.entry(&job.base);
         entry.set("SIZE", &size.to_string());
-        entry.set("MTIME", &mtime.to_string());
+        if job.base.get("MTIME").is_some() {
+            // without one Portage reads the file again and writes the block itself
+            entry.set("MTIME", &mtime.to_string());
+        }
         entry.set("MD5", &digests.md5);
         entry.set("SHA1", &digests.sha1);
         Ok(Ready { staged, replaces, releases: job.held.clone(), entry, size })

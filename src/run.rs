@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::gpkg::{Codec, Compression, Container, METADATA_LIMIT, Metadata};
-use crate::index::{DEPENDENCY_KEYS, IndexError, PackageIndex};
+use crate::gpkg::{Codec, Compression, Container};
+use crate::index::{IndexError, PackageIndex};
 use crate::openpgp::{KeyError, Keyring, SignError, SigningCommand, sign};
 use crate::pipeline::{self, Crew, History, Interrupt, Job, Purpose};
 use crate::plan::{Collision, Overwrites, Work};
@@ -220,34 +220,6 @@ pub(crate) fn read_index(pkgdir: &Path) -> Result<Option<PackageIndex>, Error> {
         None if has_packages(pkgdir, 3) => Err(Error::NoIndex { pkgdir: pkgdir.to_owned() }),
         None => Ok(None),
     }
-}
-
-/// The index with the dependencies as the files have them, not reduced by USE. Nothing is verified here: this only tells
-/// which packages Portage's pass would touch.
-pub(crate) fn with_whole_dependencies(
-    index: &PackageIndex,
-    pkgdir: &Path,
-    codec: &Codec,
-) -> Result<PackageIndex, Error> {
-    let mut text = format!("REPO: {}\nVERSION: 0\n\n", index.header("REPO").unwrap_or_default());
-    for mut entry in (0..index.len()).filter_map(|number| index.entry(number)) {
-        let path = entry.get("PATH").unwrap_or_default().to_owned();
-        let metadata = store::open_package(pkgdir, &path).ok().and_then(|(file, _)| {
-            let container = Container::open(file, &pkgdir.join(&path)).ok()?;
-            let (member, compression) = container.metadata();
-            let packed = container.read_member(member, METADATA_LIMIT).ok()?;
-            Metadata::read(&packed, compression, codec, container.path()).ok()
-        });
-        if let Some(metadata) = metadata {
-            for key in DEPENDENCY_KEYS {
-                let value = String::from_utf8_lossy(metadata.get(key).unwrap_or_default()).into_owned();
-                entry.set(key, &value.split_whitespace().collect::<Vec<_>>().join(" "));
-            }
-        }
-        text += &entry.to_text();
-        text += "\n";
-    }
-    Ok(PackageIndex::parse(text.into_bytes(), Path::new("PKGDIR"))?)
 }
 
 /// Whether there is a package in a folder or, so deep, below it.

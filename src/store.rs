@@ -3,7 +3,7 @@
 //!
 //! One run goes: [`Store::open`] (one run at a time; what an interrupted run left is finished or undone),
 //! [`Store::begin`] (a second name in `.binpkg-resign/held/` for each package at risk, and a journal),
-//! [`Store::stage`] and [`Staged::seal`] for each new file, [`Store::commit`] for a batch of them with one write of the
+//! [`Stager::stage`] and [`Staged::seal`] for each new file, [`Store::commit`] for a batch of them with one write of the
 //! index, [`Store::finish`].
 
 #![allow(clippy::disallowed_methods)]
@@ -12,6 +12,7 @@ mod commit;
 mod disk;
 #[cfg(debug_assertions)]
 mod fault;
+mod flusher;
 mod hold;
 mod journal;
 mod lock;
@@ -122,6 +123,12 @@ pub fn below(folder: &Path, path: &str) -> Result<PathBuf, StoreError> {
         return Err(StoreError::Escapes { path: path.to_owned() });
     }
     Ok(folder.join(relative))
+}
+
+/// Whether something is at `path` below PKGDIR; also where the path leads out of it, so that nobody uses it.
+#[must_use]
+pub fn is_taken(pkgdir: &Path, path: &str) -> bool {
+    below(pkgdir, path).map_or(true, |full| full.symlink_metadata().is_ok())
 }
 
 /// Opens a package below PKGDIR for reading: a regular file, not a symbolic link, and not through a folder that leads
