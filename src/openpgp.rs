@@ -6,6 +6,7 @@
 
 pub mod keys;
 pub mod sign;
+mod talk;
 pub mod verify;
 
 pub use keys::{Certificate, KeyError, Keyring};

@@ -6,13 +6,13 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::talk::{Ended, Talk, converse};
 use super::verify::{Signature, SignatureState, Verifier, VerifyError};
 
 /// The most that a signing command may print; signatures and clear-signed Manifests are far smaller.
-const OUTPUT_LIMIT: u64 = 4 << 20;
+const OUTPUT_LIMIT: usize = 4 << 20;
 
 /// Why a signature could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +145,7 @@ impl SigningCommand {
         self.detached.first().cloned().unwrap_or_default()
     }
 
-    fn run(&self, kind: Kind, data: impl Read + Send) -> Result<Vec<u8>, SignError> {
+    fn run(&self, kind: Kind, data: impl Read) -> Result<Vec<u8>, SignError> {
         if self.given_up.load(Ordering::Relaxed) {
             return Err(SignError::GivenUp);
         }
@@ -181,48 +181,21 @@ impl SigningCommand {
     }
 
     /// Feeds the child and collects what it prints, both at once, until it ends or the time is over.
-    fn talk(&self, mut child: Child, mut data: impl Read + Send) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), SignError> {
+    fn talk(&self, mut child: Child, data: impl Read) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), SignError> {
         let failed = |source| SignError::Start { program: self.program(), source };
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (sender, ended) = mpsc::channel();
-        let talked = std::thread::scope(|scope| {
-            let out_sender = sender.clone();
-            let out = scope.spawn(move || {
-                let bytes = read_all(stdout);
-                let _ = out_sender.send(());
-                bytes
-            });
-            let err = scope.spawn(move || {
-                let bytes = read_all(stderr);
-                let _ = sender.send(());
-                bytes
-            });
-            scope.spawn(move || {
-                // a command that fails early closes its end: its exit status tells more than the broken pipe
-                let _ = stdin.map(|mut stdin| std::io::copy(&mut data, &mut stdin));
-            });
-            let mut timed_out = false;
-            for _ in 0..2 {
-                let arrived = match self.timeout {
-                    Some(timeout) => ended.recv_timeout(timeout).is_ok(),
-                    None => ended.recv().is_ok(),
-                };
-                if !arrived {
-                    timed_out = true;
-                    self.end(&mut child);
-                    break;
-                }
-            }
-            (timed_out, out.join().unwrap_or_default(), err.join().unwrap_or_default())
-        });
-        let (timed_out, out, err) = talked;
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        let talked = converse(&mut child, data, OUTPUT_LIMIT, deadline);
+        if !matches!(talked, Ok(Talk { ended: Ended::ByItself, .. })) {
+            self.end(&mut child);
+        }
         let status = child.wait().map_err(failed)?;
-        if timed_out {
+        let talk = talked.map_err(failed)?;
+        if talk.ended == Ended::OutOfTime {
             self.given_up.store(true, Ordering::Relaxed);
             let seconds = self.timeout.unwrap_or_default().as_secs();
             return Err(SignError::TimedOut { program: self.program(), seconds });
         }
-        Ok((status, out, err))
+        Ok((status, talk.out, talk.err))
     }
 
     /// Ends the command and whatever it started (flock starts gpg, gpg may wait for pinentry).
@@ -246,15 +219,6 @@ fn words_of(line: &str) -> Result<Vec<String>, SignError> {
     let words = crate::settings::split_words(line).ok_or_else(|| wrong("a quote is not closed"))?;
     let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
     if words.is_empty() { Err(wrong("it is empty")) } else { Ok(words) }
-}
-
-fn read_all(stream: Option<impl Read>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
-        // what could be read before an error is enough: the result is verified in any case
-        let _ = stream.take(OUTPUT_LIMIT).read_to_end(&mut bytes);
-    }
-    bytes
 }
 
 /// What a failed command said last, on one line.
