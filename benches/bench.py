@@ -124,19 +124,33 @@ def agent_limit(lab, algorithm, count=60):
     return (time.perf_counter() - began) / count
 
 
+def bare_command(lab, algorithm, count=60):
+    """The default signing command by itself, one after the other, as its lock has them: seconds a signature."""
+    key = lab.key(algorithm)
+    lock = key.home / "bench.lock"
+    gpg = ["/usr/bin/gpg", "--sign", "--armor", "--homedir", key.home, "--digest-algo", "SHA512", "--local-user", key.fingerprint]
+    argv = [str(word) for word in ["/usr/bin/flock", lock, *gpg, "--detach-sig", "--batch", "--no-tty"]]
+    began = time.perf_counter()
+    for _ in range(count):
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    return (time.perf_counter() - began) / count
+
+
 def part_sign(lab, options):
     count = options.packages
     for algorithm in ("rsa4096", "ed25519"):
         limit = agent_limit(lab, algorithm)
         print(f"{count} packages concerned, {algorithm}; bare agent {limit * 1000:.1f} ms a signature, two a package")
         row(algorithm, "bare agent, two signatures a package", 2 * limit * count)
+        command = 2 * bare_command(lab, algorithm) * count
+        row(algorithm, "bare default command, two a package, serial", command)
         for flock in (True, False):
             prefix = make_prefix(lab, count, algorithm, flock=flock)
             seconds, memory, status = measured(["binpkg-resign", "--prefix", prefix.path, "apply"], prefix.environment())
             assert status == 0 and len(files_of(prefix.pkgdir)) == count
             share = 2 * limit * count / seconds
             name = "default command (flock, gpg)" if flock else "without flock"
-            row(algorithm, f"binpkg-resign, {name}", seconds, f"{share:.0%} of the agent, {memory / 1e6:.0f} MB")
+            row(algorithm, f"binpkg-resign, {name}", seconds, f"{share:.0%} of the agent, {command / seconds:.0%} of the command, {memory / 1e6:.0f} MB")
         prefix = make_prefix(lab, count, algorithm)
         python = prefix.session.venv(prefix.portage) / "bin/python"
         words = json.dumps({"old": "dev-util/strace", "new": "dev-debug/strace"}).encode()
@@ -199,13 +213,25 @@ def part_large(lab, options):
     words = json.dumps({"old": "dev-util/strace", "new": "dev-debug/strace"}).encode()
     script, _ = timed(lambda: other.run(python, TOP / "benches/portage_script.py", stdin=words, timeout=3600))
     row("large", "script on Portage's API", script, f"{script / ours:.1f} times ours")
-    began = time.perf_counter()
-    digests = [hashlib.new(name) for name in ("sha512", "blake2b")]
-    with open(target, "rb") as file:
+    for names in (("sha512", "blake2b"), ("md5", "sha1")):
+        row("large", f"hashing it, one thread ({' and '.join(names)})", timed(lambda: hash_file(target, names))[0])
+    row("large", "writing as many bytes, and flushing them", timed(lambda: copy_file(target, target.with_suffix(".copy")))[0])
+
+
+def hash_file(path, names):
+    digests = [hashlib.new(name) for name in names]
+    with open(path, "rb") as file:
         while block := file.read(1 << 20):
             for digest in digests:
                 digest.update(block)
-    row("large", "hashing it twice, one thread (SHA512, BLAKE2B)", time.perf_counter() - began)
+
+
+def copy_file(path, to):
+    with open(path, "rb") as source, open(to, "wb") as sink:
+        while block := source.read(1 << 20):
+            sink.write(block)
+        sink.flush()
+        os.fsync(sink.fileno())
 
 
 PARTS = {"noop": part_noop, "sign": part_sign, "growth": part_growth, "large": part_large}
@@ -215,7 +241,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--packages", type=int, default=400)
-    parser.add_argument("--script-packages", type=int, default=100)
+    parser.add_argument("--script-packages", type=int, default=400)
     parser.add_argument("--index", type=int, default=60000)
     parser.add_argument("--large", type=int, default=2048, help="MiB")
     parser.add_argument("--portage-plan", action="store_true", help="measure Portage's planning too (minutes)")
