@@ -263,7 +263,7 @@ impl Crew<'_> {
         }
         entry.set("MD5", &digests.md5);
         entry.set("SHA1", &digests.sha1);
-        Ok(Ready { staged, replaces, releases: job.held.clone(), entry, size })
+        Ok(Ready { staged, replaces, releases: job.held.clone(), entry, size, mtime })
     }
 }
 

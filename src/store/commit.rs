@@ -117,6 +117,8 @@ pub struct Ready {
     pub entry: Entry,
     /// Its size in bytes.
     pub size: u64,
+    /// Its time of change, in seconds since the epoch.
+    pub mtime: i64,
 }
 
 /// What came of one file of a batch.
@@ -218,6 +220,7 @@ impl Store {
                     destination: ready.staged.destination.clone(),
                     replaces: ready.replaces.is_some(),
                     size: ready.size,
+                    mtime: ready.mtime,
                     entry: ready.entry.to_text(),
                     releases: ready.releases.clone(),
                 })

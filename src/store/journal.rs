@@ -68,6 +68,8 @@ pub(super) struct CommitItem {
     pub replaces: bool,
     /// The size of the new file in bytes.
     pub size: u64,
+    /// Its time of change, in seconds since the epoch.
+    pub mtime: i64,
     /// Its block in the index.
     pub entry: String,
     /// The name below `held` that goes when it is done.

@@ -126,10 +126,8 @@ impl Store {
 
     fn is_committed(&self, item: &CommitItem) -> Result<bool, StoreError> {
         use std::os::unix::fs::MetadataExt;
-        let entry = Entry::from_text(&item.entry);
-        let wanted = entry.get("MTIME").and_then(|text| text.parse::<i64>().ok());
         let there = below(&self.pkgdir, &item.destination)?.symlink_metadata();
-        Ok(there.is_ok_and(|facts| facts.size() == item.size && Some(facts.mtime()) == wanted))
+        Ok(there.is_ok_and(|facts| facts.size() == item.size && facts.mtime() == item.mtime))
     }
 
     /// Decides what becomes of a second name that an earlier run made.
@@ -166,7 +164,8 @@ impl Store {
         let fits = |number: usize| {
             index.entry(number).is_some_and(|entry| {
                 entry.get("SIZE") == Some(facts.size().to_string().as_str())
-                    && entry.get("MTIME") == Some(facts.mtime().to_string().as_str())
+                    // what was made for a file that the index did not list has none
+                    && entry.get("MTIME").is_none_or(|mtime| mtime == facts.mtime().to_string())
             })
         };
         Ok(index.at_path(path).into_iter().any(fits))

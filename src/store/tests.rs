@@ -53,7 +53,7 @@ fn ready(store: &Store, destination: &str, replaces: Option<Identity>) -> Ready 
     file.write_all(b"new!").unwrap();
     let (size, mtime) = staged.seal(&file).unwrap();
     let entry = format!("CPV: a/b-1\nPATH: {destination}\nSIZE: {size}\nMTIME: {mtime}\n");
-    Ready { staged, replaces, releases: Some(HELD.into()), entry: Entry::from_text(&entry), size }
+    Ready { staged, replaces, releases: Some(HELD.into()), entry: Entry::from_text(&entry), size, mtime }
 }
 
 fn identity(store: &Store) -> Identity {
@@ -221,26 +221,32 @@ fn a_second_name_without_a_journal_is_found() {
 
 #[test]
 fn a_batch_that_was_cut_short_is_finished() {
-    let place = Place::new();
-    let mut store = place.store();
-    store.begin(vec![at_risk()], vec![PATH.into()]).unwrap();
-    let package = ready(&store, PATH, Some(identity(&store)));
-    let note = journal::CommitNote {
-        items: vec![journal::CommitItem {
-            destination: PATH.into(),
-            replaces: true,
-            size: 4,
-            entry: package.entry.to_text(),
-            releases: Some(HELD.into()),
-        }],
-    };
-    note.write(&place.path(".binpkg-resign")).unwrap();
-    std::mem::forget(package);
-    die(store);
-    place.store().finish().unwrap();
-    assert_eq!(place.text(PATH), "new!");
-    assert!(place.text("Packages").contains("SIZE: 4\n"));
-    assert!(!place.path(".binpkg-resign").exists());
+    // the second block is for a file that the index did not list: Portage is to read it again
+    for leave_out in ["", "MTIME"] {
+        let place = Place::new();
+        let mut store = place.store();
+        store.begin(vec![at_risk()], vec![PATH.into()]).unwrap();
+        let package = ready(&store, PATH, Some(identity(&store)));
+        let mut entry = package.entry.clone();
+        entry.set(leave_out, "");
+        let note = journal::CommitNote {
+            items: vec![journal::CommitItem {
+                destination: PATH.into(),
+                replaces: true,
+                size: package.size,
+                mtime: package.mtime,
+                entry: entry.to_text(),
+                releases: Some(HELD.into()),
+            }],
+        };
+        note.write(&place.path(".binpkg-resign")).unwrap();
+        std::mem::forget(package);
+        die(store);
+        place.store().finish().unwrap();
+        assert_eq!(place.text(PATH), "new!");
+        assert!(place.text("Packages").contains("SIZE: 4\n"));
+        assert!(!place.path(".binpkg-resign").exists(), "without {leave_out:?}");
+    }
 }
 
 #[test]
