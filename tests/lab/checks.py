@@ -78,7 +78,7 @@ def index_disagreements(prefix):
                 lines.append(f"{path}: {key} in the index {found!r}, in fact {value!r}")
         for key in REDUCED_KEYS:
             if inside.get(key, "").strip():
-                strings.append((key, inside[key], entry.get("USE", ""), entry.get("EAPI", "0")))
+                strings.append((key, inside[key], entry.get("USE", "")))
                 wanted.append((path, key, entry.get(key, "")))
             elif entry.get(key):
                 lines.append(f"{path}: {key} in the index {entry[key]!r}, none in the file")

@@ -160,10 +160,11 @@ def reduce(job):
     from portage.dep import Atom, paren_enclose, use_reduce
 
     result = []
-    for key, text, use, eapi in job["strings"]:
+    for key, text, use in job["strings"]:
         atoms = Atom if key.endswith("DEPEND") else None
         try:
-            reduced = use_reduce(text, uselist=use.split(), eapi=eapi, token_class=atoms)
+            # without the EAPI, as `binarytree._eval_use_flags`: an empty `|| ( )` stays something that cannot be had
+            reduced = use_reduce(text, uselist=use.split(), token_class=atoms)
         except Exception as error:
             result.append(f"invalid: {type(error).__name__}: {error}")
             continue

@@ -45,6 +45,17 @@ def _categories():
     return names
 
 
+def leave_out_what_portage_does(twins):
+    """Portage 3.0.60 takes some names in the flat layout (`svt-vp9-9999`) for invalid and does not list the files."""
+    listed = {entry["PATH"] for entry in twins.signed.index()[1]}
+    unlisted = [path for path in twins.paths if path not in listed]
+    assert not unlisted or twins.signed.portage == OLDEST
+    assert len(unlisted) <= 3, unlisted
+    for path in unlisted:
+        for prefix in (twins.signed, twins.plain):
+            (prefix.pkgdir / path).unlink()
+
+
 @needs_data
 @pytest.mark.parametrize("portage, layout", CASES)
 def test_real_packages(lab, portage, layout):
@@ -56,6 +67,7 @@ def test_real_packages(lab, portage, layout):
         if number % 4:
             one.repository = "gentoo"
     twins.make(*made)
+    leave_out_what_portage_does(twins)
     answer = twins.run()
     changed = answer["counts"]["resigned"] + answer["counts"]["moved"]
     print(f"{len(made)} packages, {changed} changed, {answer['seconds']} s, Portage took {twins.passes} passes")

@@ -107,8 +107,8 @@ class Twins:
                 if one == other or (one or "").split() == (other or "").split() and key not in ("CONTENTS", "environment.bz2"):
                     continue
                 if key in DEPENDENCIES and one is not None and other is not None:
-                    use, eapi = mine.get("USE", "").strip(), mine.get("EAPI", "0").strip()
-                    strings += [(key, one, use, eapi), (key, other, use, eapi)]
+                    use = mine.get("USE", "").strip()
+                    strings += [(key, one, use), (key, other, use)]
                     places.append((path, key))
                 else:
                     lines.append(f"{path}: {key}: with us {one!r}, with Portage {other!r}")
