@@ -41,9 +41,14 @@ pub fn retry(run: &Run<'_>) -> Result<Report, Error> {
         return Ok(Report::nothing("held", run.mode));
     }
     let mut store = run.open_store()?;
-    let jobs = jobs(run, &store)?;
-    let outcomes =
-        if jobs.is_empty() { Vec::new() } else { run.resign(&signing, &mut store, &jobs, Purpose::Updates)? };
+    let mut jobs = jobs(run, &store)?;
+    let outcomes = match jobs.is_empty() {
+        true => Vec::new(),
+        false => {
+            run.begin(&mut store, &mut jobs)?;
+            run.resign(&signing, &mut store, &jobs, Purpose::Updates)?
+        }
+    };
     run.finish(store)?;
     let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
     Ok(Report::new("held", run.mode, outcomes, began.elapsed()))

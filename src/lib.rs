@@ -79,22 +79,20 @@ pub fn apply(run: &Run<'_>, selection: Selection) -> Result<Report, Error> {
     }
     // what an interrupted run left is put in order before anything is planned
     let mut store = if run.mode == Mode::Real && has_left_overs { Some(run.open_store()?) } else { None };
-    let held = match &store {
-        Some(store) => held::jobs(run, store)?,
-        None => Vec::new(),
-    };
-    let mut jobs = new_jobs(run, &updates, pkgdir)?;
-    jobs.retain(|job| !held.iter().any(|held| held.is_same_file(job)));
-    let outcomes = match (run.mode, jobs.is_empty() && held.is_empty()) {
-        (_, true) => Vec::new(),
-        (Mode::Pretend, _) => run.pretend(&signing, &jobs, Purpose::Updates)?,
-        (Mode::Real, _) => {
-            let store = match &mut store {
-                Some(store) => store,
-                none => none.insert(run.open_store()?),
-            };
+    let planned_from = Store::index_identity(pkgdir);
+    let mut jobs = find_jobs(run, &updates, pkgdir, store.as_ref())?;
+    if run.mode == Mode::Real && store.is_none() && !jobs.is_empty() {
+        let opened = store.insert(run.open_store()?);
+        // another run had the lock meanwhile: what it has done must not be done again
+        if Store::index_identity(pkgdir) != planned_from || !opened.records().is_empty() {
+            jobs = find_jobs(run, &updates, pkgdir, Some(opened))?;
+        }
+    }
+    let outcomes = match &mut store {
+        _ if jobs.is_empty() => Vec::new(),
+        None => run.pretend(&signing, &jobs, Purpose::Updates)?,
+        Some(store) => {
             run.begin(store, &mut jobs)?;
-            jobs.extend(held);
             run.resign(&signing, store, &jobs, Purpose::Updates)?
         }
     };
@@ -108,6 +106,18 @@ pub fn apply(run: &Run<'_>, selection: Selection) -> Result<Report, Error> {
     let new_held = told.iter().filter(|outcome| outcome.outcome == Kind::Held).count();
     let report = Report::new("apply", run.mode, told, began.elapsed());
     Ok(Report { still_held: still_held.saturating_sub(if run.mode == Mode::Real { new_held } else { 0 }), ..report })
+}
+
+/// What the updates ask for, and what is still to be done to the packages held in an open store.
+fn find_jobs(run: &Run<'_>, updates: &UpdateSet, pkgdir: &Path, store: Option<&Store>) -> Result<Vec<Job>, Error> {
+    let held = match store {
+        Some(store) => held::jobs(run, store)?,
+        None => Vec::new(),
+    };
+    let mut jobs = new_jobs(run, updates, pkgdir)?;
+    jobs.retain(|job| !held.iter().any(|held| held.is_same_file(job)));
+    jobs.extend(held);
+    Ok(jobs)
 }
 
 /// What the updates ask for, package by package of the index.

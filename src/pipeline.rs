@@ -107,6 +107,14 @@ pub struct Crew<'run> {
     pub progress: &'run (dyn Fn(usize, usize) + Sync),
 }
 
+/// One file to be made of a package: a copy under a new name, or its new version.
+struct Part<'job> {
+    package: usize,
+    copy: Option<usize>,
+    edit: &'job Edit,
+    replaces: Option<Identity>,
+}
+
 /// A package that waits for its batch.
 struct Made {
     job: usize,
@@ -200,13 +208,16 @@ impl Crew<'_> {
         }
         // the first package of ours, and only that, asks for the passphrase
         let size = unlocked.get_or_init(|| self.unlock(signer)).clone().map_err(Unmade::Failed)?;
-        let copies = job.work.copies.iter().enumerate().map(|(number, edit)| (Some(number), edit));
-        let edits = job.work.in_place.iter().map(|edit| (None, edit)).chain(copies);
-        edits
-            .map(|(copy, edit)| {
-                let replaces = (copy.is_none() && job.source == Source::Package).then_some(identity);
-                let ready = self.sign(job, &verified, edit, replaces, size, signer).map_err(Unmade::Failed)?;
-                Ok(Made { job: place, copy, ready })
+        let part = |copy, edit| Part { package: place, copy, edit, replaces: None };
+        // the copies first: the store never puts the new version in place without them
+        let copies = job.work.copies.iter().enumerate().map(|(number, edit)| part(Some(number), edit));
+        let replaces = (job.source == Source::Package).then_some(identity);
+        let in_place = job.work.in_place.iter().map(|edit| Part { replaces, ..part(None, edit) });
+        copies
+            .chain(in_place)
+            .map(|part| {
+                let ready = self.sign(job, &verified, &part, size, signer).map_err(Unmade::Failed)?;
+                Ok(Made { job: place, copy: part.copy, ready })
             })
             .collect()
     }
@@ -230,12 +241,12 @@ impl Crew<'_> {
         &self,
         job: &Job,
         package: &Verified,
-        edit: &Edit,
-        replaces: Option<Identity>,
+        part: &Part<'_>,
         signature_size: u64,
         signer: &mut Signer<'_>,
     ) -> Result<Ready, String> {
         let mtime = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let edit = part.edit;
         let container = package.container();
         let compression = self.compression.unwrap_or(container.metadata().1);
         let metadata = rewrite(package, edit).pack(mtime, compression, self.codec, container.path()).map_err(text)?;
@@ -263,7 +274,8 @@ impl Crew<'_> {
         }
         entry.set("MD5", &digests.md5);
         entry.set("SHA1", &digests.sha1);
-        Ok(Ready { staged, replaces, releases: job.held.clone(), entry, size, mtime })
+        let (package, replaces, releases) = (part.package, part.replaces, job.held.clone());
+        Ok(Ready { package, staged, replaces, releases, entry, size, mtime })
     }
 }
 

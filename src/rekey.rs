@@ -23,7 +23,13 @@ pub fn rekey(run: &Run<'_>) -> Result<Report, Error> {
         log::warn!("BINPKG_GPG_SIGNING_KEY_MIGRATION is not set (OLD=NEW, fingerprints): no key has been replaced");
         return Ok(Report::nothing("rekey", run.mode));
     }
-    let Some(index) = run::read_index(settings.pkgdir()?)? else { return Ok(Report::nothing("rekey", run.mode)) };
+    let pkgdir = settings.pkgdir()?;
+    let Some(mut index) = run::read_index(pkgdir)? else { return Ok(Report::nothing("rekey", run.mode)) };
+    let store = if run.mode == Mode::Real { Some(run.open_store()?) } else { None };
+    if store.is_some() {
+        // another run may have had the lock until now
+        index = run::read_index(pkgdir)?.unwrap_or(index);
+    }
     let mut jobs: Vec<Job> = Vec::new();
     for number in 0..index.len() {
         let Some(base) = index.entry(number) else { continue };
@@ -42,10 +48,9 @@ pub fn rekey(run: &Run<'_>) -> Result<Report, Error> {
         };
         jobs.push(Job::new(work, base));
     }
-    let outcomes = match run.mode {
-        Mode::Pretend => run.pretend(&signing, &jobs, Purpose::Rekey)?,
-        Mode::Real => {
-            let mut store = run.open_store()?;
+    let outcomes = match store {
+        None => run.pretend(&signing, &jobs, Purpose::Rekey)?,
+        Some(mut store) => {
             let staged = jobs.iter().map(|job| job.work.path.clone()).collect();
             store.begin(Vec::new(), staged)?;
             let outcomes = run.resign(&signing, &mut store, &jobs, Purpose::Rekey)?;

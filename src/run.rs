@@ -75,12 +75,13 @@ impl Run<'_> {
         Ok(Store::open(self.settings.pkgdir()?, compression)?)
     }
 
-    /// Gives the packages at risk their second names, before anything is changed.
+    /// Gives the packages at risk their second names, before anything is changed; those held before have theirs.
     pub(crate) fn begin(&self, store: &mut Store, jobs: &mut [Job]) -> Result<(), Error> {
-        let at_risk = jobs.iter().map(at_risk).collect();
         let staged = jobs.iter().flat_map(|job| edits(&job.work).map(|edit| edit.path.clone())).collect();
+        let new = |job: &&mut Job| job.history == History::New;
+        let at_risk = jobs.iter_mut().filter(new).map(|job| at_risk(job)).collect();
         let names = store.begin(at_risk, staged)?;
-        for (job, name) in jobs.iter_mut().zip(names) {
+        for (job, name) in jobs.iter_mut().filter(new).zip(names) {
             job.held = name;
         }
         Ok(())

@@ -75,7 +75,10 @@ impl<'run> Ledger<'run> {
             Some(number) => job.work.copies.get(number),
         };
         let Some(edit) = edit else { return };
+        let changed = committed == Committed::Changed;
         let (kind, reason) = match committed {
+            // told of with the other file
+            Committed::Apart => return,
             Committed::Done if copy.is_some() => (Kind::Moved, None),
             Committed::Done => (Kind::Resigned, None),
             Committed::Changed => {
@@ -89,8 +92,9 @@ impl<'run> Ledger<'run> {
                 let reason = format!("another package has taken the name {} meanwhile", edit.path);
                 (keep(self.store, job, &reason), Some(reason))
             }
+            Committed::Failed(reason) => (keep(self.store, job, &reason), Some(reason)),
         };
-        if committed == Committed::Changed {
+        if changed {
             release(self.store, job);
         }
         let new_path = (edit.path != job.work.path).then(|| edit.path.clone());

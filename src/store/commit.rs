@@ -107,6 +107,9 @@ impl Drop for Staged {
 /// A sealed file with everything that its commit needs.
 #[derive(Debug)]
 pub struct Ready {
+    /// Which package of the run it is made of. Those of one package go in place together, or those that were not put
+    /// there yet stay away: a package and the copy under its new name must not part.
+    pub package: usize,
     /// The file.
     pub staged: Staged,
     /// The package at the destination that it replaces; none for a new name.
@@ -122,7 +125,7 @@ pub struct Ready {
 }
 
 /// What came of one file of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
     /// It is in place and in the index.
     Done,
@@ -132,6 +135,19 @@ pub enum Committed {
     Gone,
     /// Another package has taken the new name meanwhile; it stays.
     Taken,
+    /// It could not be put in place, for this reason.
+    Failed(String),
+    /// It stays away because another file of the same package could not be put in place.
+    Apart,
+}
+
+impl Committed {
+    /// Keeps a file away whose package is among these.
+    fn part(&mut self, apart: &BTreeSet<usize>, ready: &Ready) {
+        if *self == Committed::Done && !ready.staged.committed && apart.contains(&ready.package) {
+            *self = Committed::Apart;
+        }
+    }
 }
 
 impl Store {
@@ -142,7 +158,8 @@ impl Store {
     }
 
     /// Puts a batch in place: the index is read again under Portage's lock, the new one written beside it, a note of
-    /// the batch made, then everything is renamed and the second names taken away.
+    /// the batch made, then everything is renamed, in the order of the batch, and the second names taken away. The new
+    /// version of a package must come after its copies under new names.
     ///
     /// # Errors
     /// Nothing of the batch was done where the error comes before the first rename; after it, the note lets the next
@@ -150,9 +167,13 @@ impl Store {
     pub fn commit(&mut self, mut batch: Vec<Ready>) -> Result<Vec<Committed>, StoreError> {
         let _lock = self.lock_index()?;
         let (path, mut index) = self.read_index()?;
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for ready in &batch {
-            outcomes.push(self.check(ready)?);
+        let mut outcomes = batch.iter().map(|ready| self.check(ready)).collect::<Result<Vec<_>, _>>()?;
+        let mut apart: BTreeSet<usize> = (batch.iter().zip(&outcomes))
+            .filter(|(_, outcome)| **outcome != Committed::Done)
+            .map(|(ready, _)| ready.package)
+            .collect();
+        for (ready, outcome) in batch.iter().zip(&mut outcomes) {
+            outcome.part(&apart, ready);
         }
         let done = |outcomes: &[Committed], place: usize| outcomes.get(place) == Some(&Committed::Done);
         let entries = |batch: &[Ready], outcomes: &[Committed]| -> Vec<Entry> {
@@ -175,24 +196,21 @@ impl Store {
         };
 
         let mut folders = BTreeSet::new();
-        for (place, ready) in
-            batch.iter_mut().enumerate().filter(|(place, _)| done(&outcomes, *place)).collect::<Vec<_>>()
-        {
-            let destination = below(&self.pkgdir, &ready.staged.destination)?;
-            let placed = match ready.replaces {
-                Some(_) => disk::rename(&ready.staged.temporary, &destination).map(|()| true)?,
-                None => disk::rename_new(&ready.staged.temporary, &destination)?,
-            };
-            ready.staged.committed = placed;
-            if placed {
-                folders.insert(disk::parent(&destination).to_owned());
-            } else if let Some(outcome) = outcomes.get_mut(place) {
-                *outcome = Committed::Taken;
+        for (ready, outcome) in batch.iter_mut().zip(&mut outcomes) {
+            outcome.part(&apart, ready);
+            if *outcome != Committed::Done {
+                continue;
+            }
+            *outcome = self.put_in_place(ready);
+            if *outcome == Committed::Done {
+                folders.insert(disk::parent(&below(&self.pkgdir, &ready.staged.destination)?).to_owned());
+            } else {
+                apart.insert(ready.package);
             }
         }
         folders.iter().try_for_each(|folder| disk::sync_directory(folder))?;
         if outcomes.iter().filter(|outcome| **outcome == Committed::Done).count() != note.items.len() {
-            // somebody who does not take Portage's lock has put a package under a new name of ours just now
+            // a rename failed, or somebody who does not take Portage's lock has just put a package under a new name of ours
             let (_, mut index) = self.read_index()?;
             index.inject_all(entries(&batch, &outcomes));
             waiting = self.write_index_aside(&path, &index)?;
@@ -210,6 +228,21 @@ impl Store {
         }
         CommitNote::remove(&self.state())?;
         Ok(outcomes)
+    }
+
+    fn put_in_place(&self, ready: &mut Ready) -> Committed {
+        let renamed = below(&self.pkgdir, &ready.staged.destination).and_then(|destination| match ready.replaces {
+            Some(_) => disk::rename(&ready.staged.temporary, &destination).map(|()| true),
+            None => disk::rename_new(&ready.staged.temporary, &destination),
+        });
+        match renamed {
+            Ok(true) => {
+                ready.staged.committed = true;
+                Committed::Done
+            }
+            Ok(false) => Committed::Taken,
+            Err(error) => Committed::Failed(error.to_string()),
+        }
     }
 
     fn note(batch: &[Ready], outcomes: &[Committed]) -> CommitNote {

@@ -87,7 +87,8 @@ impl Store {
         for item in &note.items {
             let destination = below(&self.pkgdir, &item.destination)?;
             let temporary = disk::temporary(&destination);
-            if temporary.symlink_metadata().is_ok() && self.may_place(item)? {
+            let parted = item.releases.as_deref().is_some_and(|held| unfinished.contains(held));
+            if !parted && temporary.symlink_metadata().is_ok() && self.may_place(item)? {
                 disk::rename(&temporary, &destination)?;
                 folders.insert(disk::parent(&destination).to_owned());
             }

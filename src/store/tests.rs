@@ -53,11 +53,17 @@ fn ready(store: &Store, destination: &str, replaces: Option<Identity>) -> Ready 
     file.write_all(b"new!").unwrap();
     let (size, mtime) = staged.seal(&file).unwrap();
     let entry = format!("CPV: a/b-1\nPATH: {destination}\nSIZE: {size}\nMTIME: {mtime}\n");
-    Ready { staged, replaces, releases: Some(HELD.into()), entry: Entry::from_text(&entry), size, mtime }
+    Ready { package: 0, staged, replaces, releases: Some(HELD.into()), entry: Entry::from_text(&entry), size, mtime }
 }
 
 fn identity(store: &Store) -> Identity {
     open_package(store.pkgdir(), PATH).unwrap().1
+}
+
+/// The line of the index.
+fn timestamp(place: &Place) -> String {
+    let text = place.text("Packages");
+    text.lines().find(|line| line.starts_with("TIMESTAMP")).unwrap().to_owned()
 }
 
 #[test]
@@ -146,9 +152,23 @@ fn a_new_name_that_was_taken_stays_with_who_took_it() {
     let package = ready(&store, "n/b/b-1-1.gpkg.tar", None);
     std::fs::write(place.path("n/b/b-1-1.gpkg.tar"), b"another").unwrap();
     let in_place = ready(&store, PATH, Some(identity(&store)));
-    assert_eq!(store.commit(vec![package, in_place]).unwrap(), [Committed::Taken, Committed::Done]);
+    assert_eq!(store.commit(vec![package, in_place]).unwrap(), [Committed::Taken, Committed::Apart]);
     assert_eq!(place.text("n/b/b-1-1.gpkg.tar"), "another");
-    assert_eq!(std::fs::read(place.held()).unwrap(), b"old", "not all of it is in place");
+    assert_eq!(place.text(PATH), "old", "a package and its copy do not part");
+    assert_eq!(place.text("Packages"), INDEX.replace("TIMESTAMP: 1", &timestamp(&place)));
+    assert_eq!(std::fs::read(place.held()).unwrap(), b"old");
+}
+
+#[test]
+fn other_packages_of_the_batch_do_not_wait_for_one_that_failed() {
+    let place = Place::new();
+    let mut store = place.store();
+    let copy = ready(&store, "n/b/b-1-1.gpkg.tar", None);
+    std::fs::write(place.path("n/b/b-1-1.gpkg.tar"), b"another").unwrap();
+    let other = Ready { package: 1, ..ready(&store, PATH, Some(identity(&store))) };
+    assert_eq!(store.commit(vec![copy, other]).unwrap(), [Committed::Taken, Committed::Done]);
+    assert_eq!(place.text(PATH), "new!");
+    assert!(place.text("Packages").contains("SIZE: 4\n"));
 }
 
 #[test]

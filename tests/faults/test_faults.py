@@ -113,3 +113,37 @@ def test_the_whole_run_without_a_fault(lab):
     prefix.resign("apply")
     assert_portage_finds_nothing(prefix)
     assert_mended(prefix, "no fault")
+
+
+@pytest.mark.parametrize("shard", range(4))
+def test_a_fault_at_every_operation_of_a_retry(lab, shard):
+    """The only copies are the held ones: Portage's pass has removed the packages themselves."""
+
+    def held_world():
+        prefix = world(lab).clone()
+        before = {path: digest(prefix.pkgdir / path) for path in files_of(prefix.pkgdir)}
+        prefix.variables["BINPKG_GPG_SIGNING_BASE_COMMAND"] = "/bin/false [PORTAGE_CONFIG]"
+        prefix.configure()
+        prefix.resign("apply", check=None)
+        prefix.update_pass()
+        assert set(files_of(prefix.pkgdir)) < set(before)
+        prefix.variables.pop("BINPKG_GPG_SIGNING_BASE_COMMAND")
+        prefix.configure()
+        return prefix, before
+
+    prefix, _ = held_world()
+    log = prefix.path / "operations"
+    prefix.resign("held", "retry", "-j1", env={"BINPKG_RESIGN_FAULT_LOG": log})
+    count = len(log.read_text().splitlines())
+    assert count > 30
+    for number in range(1 + shard, count + 1, 4 if FULL else 12):
+        for kind in KINDS:
+            words = f"retry {number}:{kind}"
+            prefix, before = held_world()
+            result = prefix.resign("held", "retry", "-j1", env={"BINPKG_RESIGN_FAULT": f"{number}:{kind}"}, check=None)
+            assert result.status in (0, 1, 2, -9), f"{words}: {result}"
+            assert "panicked" not in result.text, f"{words}: {result}"
+            assert_nothing_lost(prefix, before, f"{words}: {result}")
+            prefix.update_pass()
+            assert_nothing_lost(prefix, before, f"{words}, after the pass: {result}")
+            assert_mended(prefix, f"{words}: {result}")
