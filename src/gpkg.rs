@@ -19,6 +19,7 @@ mod digest;
 mod error;
 mod manifest;
 mod metadata;
+mod output;
 mod reader;
 #[cfg(test)]
 mod tests;

@@ -101,20 +101,14 @@ fn outcome(record: &Record) -> Outcome {
 /// The repositories cannot be read.
 pub(crate) fn jobs(run: &Run<'_>, store: &Store) -> Result<Vec<Job>, Error> {
     let settings = run.settings;
-    let mut records: Vec<&Record> = store.records().iter().collect();
-    let unknown = |record: &&&Record| record.entry.is_empty();
-    for record in records.iter().filter(unknown) {
-        log::warn!(
-            "{} is held, but what the index said of it is lost: put {} back as {} and run `emaint binhost --fix`",
-            record.path,
-            record.held_file(store.pkgdir())?.display(),
-            store.pkgdir().join(&record.path).display()
-        );
+    let mut described = Vec::new();
+    for record in store.records() {
+        described.extend(describe(record, run, store.pkgdir())?);
     }
-    records.retain(|record| !record.entry.is_empty());
-    if records.is_empty() {
+    if described.is_empty() {
         return Ok(Vec::new());
     }
+    let records: Vec<&Record> = described.iter().collect();
     let updates = updates_for(settings, &records)?;
     let (index, first) = match settings.has_feature("pkgdir-index-trusted")? {
         true => index_with(&records, store, |record| record.entry.clone())?,
@@ -139,6 +133,37 @@ pub(crate) fn jobs(run: &Run<'_>, store: &Store) -> Result<Vec<Job>, Error> {
         jobs.push(job);
     }
     Ok(jobs)
+}
+
+/// A record with its block of the index; where the journal was lost, the block is made from the file, as Portage would
+/// make it. None, and a warning, where that cannot be done.
+fn describe(record: &Record, run: &Run<'_>, pkgdir: &Path) -> Result<Option<Record>, Error> {
+    if !record.entry.is_empty() {
+        return Ok(Some(record.clone()));
+    }
+    let file = store::open_held(pkgdir, &record.held).ok();
+    let codec = run.codec()?;
+    let Some(entry) = file.and_then(|(file, _)| reread::entry_of(file, pkgdir, &record.path, &codec)) else {
+        log::warn!(
+            "{} is held, but what the index said of it is lost, and it cannot be read: put {} back as {} and run \
+             `emaint binhost --fix`",
+            record.path,
+            record.held_file(pkgdir)?.display(),
+            pkgdir.join(&record.path).display()
+        );
+        return Ok(None);
+    };
+    log::warn!(
+        "what the index said of {} is lost, so it is read from the file; run `emaint binhost --fix` afterwards, which \
+         completes its entry",
+        record.path
+    );
+    Ok(Some(Record {
+        cpv: entry.get("CPV").unwrap_or_default().to_owned(),
+        build_id: entry.get("BUILD_ID").map(str::to_owned),
+        entry: entry.to_text(),
+        ..record.clone()
+    }))
 }
 
 impl Job {

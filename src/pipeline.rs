@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::SystemTime;
 
-use crate::gpkg::{self, Codec, Compression, Draft, ImageSignature, NewContainer};
+use crate::gpkg::{Codec, Compression, Draft, ImageSignature, NewContainer};
 use crate::index::Entry;
 use crate::openpgp::{Keyring, Signer, SigningCommand};
 use crate::plan::{Edit, Work};
@@ -169,7 +169,7 @@ impl Crew<'_> {
         &self,
         jobs: &[Job],
         next: &AtomicUsize,
-        unlocked: &OnceLock<Result<u64, String>>,
+        unlocked: &OnceLock<Result<(), String>>,
         sender: &mpsc::SyncSender<(usize, Result<Vec<Made>, Unmade>)>,
     ) {
         let signer = self.keyring.verifier().map(|verifier| Signer::new(self.command, verifier));
@@ -199,7 +199,7 @@ impl Crew<'_> {
         place: usize,
         job: &Job,
         signer: &mut Signer<'_>,
-        unlocked: &OnceLock<Result<u64, String>>,
+        unlocked: &OnceLock<Result<(), String>>,
     ) -> Result<Vec<Made>, Unmade> {
         let (verified, identity) =
             examine::package(self.stager.pkgdir(), job, self.codec, self.purpose, signer.verifier())?;
@@ -207,7 +207,7 @@ impl Crew<'_> {
             return Err(Unmade::Failed(reason.clone()));
         }
         // the first package of ours, and only that, asks for the passphrase
-        let size = unlocked.get_or_init(|| self.unlock(signer)).clone().map_err(Unmade::Failed)?;
+        unlocked.get_or_init(|| self.unlock(signer)).clone().map_err(Unmade::Failed)?;
         let part = |copy, edit| Part { package: place, copy, edit, replaces: None };
         // the copies first: the store never puts the new version in place without them
         let copies = job.work.copies.iter().enumerate().map(|(number, edit)| part(Some(number), edit));
@@ -216,15 +216,14 @@ impl Crew<'_> {
         copies
             .chain(in_place)
             .map(|part| {
-                let ready = self.sign(job, &verified, &part, size, signer).map_err(Unmade::Failed)?;
+                let ready = self.sign(job, &verified, &part, signer).map_err(Unmade::Failed)?;
                 Ok(Made { job: place, copy: part.copy, ready })
             })
             .collect()
     }
 
-    /// One test signature, as `emerge` makes to unlock the key (`portage/gpg.py`); its size tells where the image of
-    /// new packages will lie.
-    fn unlock(&self, signer: &mut Signer<'_>) -> Result<u64, String> {
+    /// One test signature, as `emerge` makes to unlock the key (`portage/gpg.py`).
+    fn unlock(&self, signer: &mut Signer<'_>) -> Result<(), String> {
         if let Some(problem) = self.keyring.unusable() {
             return Err(problem.to_string());
         }
@@ -233,38 +232,29 @@ impl Crew<'_> {
             let key = &self.keyring.signing().user_id;
             log::warn!("binary packages are to be signed again with the key of {key}, which may need its passphrase");
         }
-        signer.detached(b"").map(|signature| signature.len() as u64).map_err(|error| error.to_string())
+        signer.detached(b"").map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// Writes one new package beside its place and signs it.
-    fn sign(
-        &self,
-        job: &Job,
-        package: &Verified,
-        part: &Part<'_>,
-        signature_size: u64,
-        signer: &mut Signer<'_>,
-    ) -> Result<Ready, String> {
+    fn sign(&self, job: &Job, package: &Verified, part: &Part<'_>, signer: &mut Signer<'_>) -> Result<Ready, String> {
         let mtime = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let edit = part.edit;
         let container = package.container();
         let compression = self.compression.unwrap_or(container.metadata().1);
         let metadata = rewrite(package, edit).pack(mtime, compression, self.codec, container.path()).map_err(text)?;
-        let (mut staged, file) = self.stager.stage(&edit.path, container.image().0.size()).map_err(text)?;
+        let (mut staged, file) = self.stager.stage(&edit.path).map_err(text)?;
+        // made of verified metadata; the image is verified as it is written, before the Manifest is signed
+        let metadata_signature = signer.detached(&metadata).map_err(text)?;
         let prefix = prefix(&edit.path).to_owned();
-        let new = NewContainer { prefix, metadata, compression, mtime, signature_size };
+        let new = NewContainer { prefix, metadata, compression, mtime, metadata_signature };
         let draft = Draft::begin(file, container, package.manifest(), new).map_err(text)?;
-        // from here on every byte has been verified: only now is anything signed
-        let metadata_signature = signer.detached(draft.metadata_bytes()).map_err(text)?;
         let image_signature = match package.whose() {
             Whose::Current => ImageSignature::CarriedOver,
             Whose::Migrated => ImageSignature::New(signer.detached_stream(&|| draft.image()).map_err(text)?),
         };
-        let unsealed = draft.signed(metadata_signature, image_signature).map_err(text)?;
+        let unsealed = draft.signed(image_signature).map_err(text)?;
         let manifest = signer.clear(&unsealed.manifest_text()).map_err(text)?;
-        let file = unsealed.finish(&manifest).map_err(text)?;
-        let digests = gpkg::file_digests(&file)
-            .map_err(|error| format!("cannot read {} for its digests: {error}", staged.path().display()))?;
+        let (file, digests) = unsealed.finish(&manifest).map_err(text)?;
         let (size, mtime) = staged.seal(&file).map_err(text)?;
         let mut entry = edit.entry(&job.base);
         entry.set("SIZE", &size.to_string());

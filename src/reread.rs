@@ -132,7 +132,7 @@ fn value_of(metadata: &Metadata, key: &str) -> String {
 ///
 /// It has no `MTIME`, and neither has what is made from it: so Portage reads the file once more and writes the block
 /// itself, reduced by USE.
-fn entry_of(file: File, pkgdir: &Path, path: &str, codec: &Codec) -> Option<Entry> {
+pub(crate) fn entry_of(file: File, pkgdir: &Path, path: &str, codec: &Codec) -> Option<Entry> {
     let metadata = metadata_of(file, &pkgdir.join(path), codec)?;
     let value = |key: &str| value_of(&metadata, key);
     let (category, pf, slot, build_id) = (value("CATEGORY"), value("PF"), value("SLOT"), value("BUILD_ID"));

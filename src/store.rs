@@ -12,7 +12,6 @@ mod commit;
 mod disk;
 #[cfg(debug_assertions)]
 mod fault;
-mod flusher;
 mod hold;
 mod journal;
 mod lock;

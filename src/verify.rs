@@ -27,8 +27,8 @@ pub enum Verdict {
 
 /// A package whose Manifest we have signed, with metadata that the Manifest vouches for. Only [`verify`] makes one.
 ///
-/// The image is checked as it is copied ([`crate::gpkg::Draft`]), on the bytes that are written, before anything is
-/// signed.
+/// The image is checked as it is copied ([`crate::gpkg::Draft`]), on the bytes that are written, before the new Manifest
+/// can be signed.
 #[derive(Debug)]
 pub struct Verified {
     container: Container,

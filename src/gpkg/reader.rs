@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::archive::{Ending, Entry, Facts, Fault, Format, ReadAt, Walk};
-use super::digest::StreamFault;
+use super::digest::{Part, StreamFault};
+use super::output::Output;
 use super::{
     Codec, Compression, DigestPair, GpkgError, MEMBER_LIMIT, METADATA_LIMIT, Manifest, ManifestLine, Metadata,
     SMALL_MEMBER_LIMIT,
@@ -254,22 +255,27 @@ impl Container {
     /// # Errors
     /// They cannot be read, or size or a digest differ.
     pub fn verify_member(&self, member: &Member, line: &ManifestLine) -> Result<(), GpkgError> {
-        self.digest_member(member, line, |_, _| Ok(()), "")
+        self.compare_sizes(member, line)?;
+        let part = Part { file: &self.file, offset: member.offset, size: member.size, first: 0 };
+        let digests = DigestPair::stream(&part, &mut [], |_| Ok(())).map_err(|fault| self.broken(member, fault))?;
+        self.compare(member, line, &digests)
     }
 
-    /// Copies the bytes of `member` into `out` at `offset`, and checks the very bytes written against the member's line
+    /// Copies the bytes of `member` to the end of `out`, and checks the very bytes written against the member's line
     /// in the Manifest.
     ///
     /// # Errors
     /// They cannot be read or written, or size or a digest differ; then `out` holds bytes that nobody vouches for.
-    pub fn copy_member_verified(
+    pub(super) fn copy_member_verified(
         &self,
         member: &Member,
         line: &ManifestLine,
-        out: &File,
-        offset: u64,
+        out: &mut Output,
     ) -> Result<(), GpkgError> {
-        self.digest_member(member, line, |bytes, at| out.write_all_at(bytes, offset + at), &member.name)
+        self.compare_sizes(member, line)?;
+        let copied = out.copy(&self.file, member.offset, member.size);
+        let digests = copied.map_err(|fault| self.broken(member, fault))?;
+        self.compare(member, line, &digests)
     }
 
     /// Reads `member` from its start; nothing is checked.
@@ -278,22 +284,13 @@ impl Container {
         MemberReader::new(&self.file, member.offset, member.size)
     }
 
-    fn digest_member(
-        &self,
-        member: &Member,
-        line: &ManifestLine,
-        sink: impl FnMut(&[u8], u64) -> io::Result<()>,
-        what: &str,
-    ) -> Result<(), GpkgError> {
-        self.compare_sizes(member, line)?;
-        let digests =
-            DigestPair::stream(&self.file, member.offset, member.size, sink).map_err(|fault| match fault {
-                StreamFault::Read(source) => self.read_failed(&member.name, source),
-                StreamFault::Sink(source) => {
-                    GpkgError::Write { path: self.path.clone(), what: what.to_owned(), source }
-                }
-            })?;
-        self.compare(member, line, &digests)
+    fn broken(&self, member: &Member, fault: StreamFault) -> GpkgError {
+        match fault {
+            StreamFault::Read(source) => self.read_failed(&member.name, source),
+            StreamFault::Sink(source) => {
+                GpkgError::Write { path: self.path.clone(), what: member.name.clone(), source }
+            }
+        }
     }
 
     fn compare_sizes(&self, member: &Member, line: &ManifestLine) -> Result<(), GpkgError> {

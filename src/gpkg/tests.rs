@@ -2,7 +2,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::archive::{self, Entry, Facts, Format, Walk};
-use super::digest::DigestPair;
+use super::digest::{BLOCK, DigestPair, FileDigester, Part};
 use super::{Codec, Compression, GpkgError, Kind, Manifest, ManifestLine, Metadata, file_digests};
 
 const PATH: &str = "foo-1.gpkg.tar";
@@ -52,18 +52,25 @@ fn digests_do_not_depend_on_chunks() {
         let bytes = noise(length + 10);
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
-        let mut seen = Vec::new();
-        let digests = DigestPair::stream(&file, 10, length as u64, |chunk, at| {
-            assert_eq!(at, seen.len() as u64);
-            seen.extend_from_slice(chunk);
-            Ok(())
-        });
-        assert!(seen == bytes[10..]);
-        assert_eq!(digests.unwrap(), DigestPair::of(&bytes[10..]), "{length}");
+        let part = |offset, first| Part { file: &file, offset, size: length as u64, first };
+        for first in [0, 1, 4095, 2 << 20] {
+            let mut seen = Vec::new();
+            let mut others = FileDigester::default();
+            let digests = DigestPair::stream(&part(10, first), &mut others.parts(), |chunk| {
+                assert!(length <= 1 << 20 || chunk.as_ptr().align_offset(BLOCK) == 0);
+                seen.extend_from_slice(chunk);
+                Ok(())
+            });
+            assert!(seen == bytes[10..]);
+            assert_eq!(digests.unwrap(), DigestPair::of(&bytes[10..]), "{length}");
+            let mut alone = FileDigester::default();
+            alone.update(&seen);
+            assert_eq!(others.finish(0), alone.finish(0));
+        }
         // a sink that breaks, and a file that is too short, end it at once
         let full = || Err(std::io::ErrorKind::StorageFull.into());
-        assert!(length == 0 || DigestPair::stream(&file, 10, length as u64, |_, _| full()).is_err());
-        assert!(length == 0 || DigestPair::stream(&file, 11, length as u64, |_, _| Ok(())).is_err());
+        assert!(length == 0 || DigestPair::stream(&part(10, 0), &mut [], |_| full()).is_err());
+        assert!(length == 0 || DigestPair::stream(&part(11, 0), &mut [], |_| Ok(())).is_err());
     }
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"abc").unwrap();

@@ -1,16 +1,18 @@
 //! Writing a new container with the old one's image.
 //!
-//! Signatures come from a command that may be slow or absent, and nothing may be signed that was not verified. So the
-//! image is copied and checked first, to where it will lie if the metadata's signature is as large as expected, and
-//! head and tail are written around it when the signatures are there.
+//! Signatures come from a command that may be slow or absent, and nothing may be signed that was not verified. The new
+//! metadata is made of verified metadata, so its signature can be there from the start; then every member that is
+//! carried over is checked against the verified Manifest as it is written, and only when all of them have passed is
+//! there a text of the new Manifest to be signed. So a container is written once, from its start to its end.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use super::archive::{self, Facts, Format, archive_length, header, padded};
+use super::output::Output;
 use super::{
-    Compression, Container, GpkgError, Kind, Manifest, ManifestLine, Member, MemberReader, SMALL_MEMBER_LIMIT,
+    Compression, Container, FileDigests, GpkgError, Kind, Manifest, ManifestLine, Member, MemberReader,
+    SMALL_MEMBER_LIMIT,
 };
 
 /// From this size on Portage writes GNU headers (`gpkg._get_tar_format_from_stats`).
@@ -29,8 +31,8 @@ pub struct NewContainer {
     pub compression: Compression,
     /// The time of the new members, in seconds since the epoch.
     pub mtime: u64,
-    /// The size expected of the metadata's signature, in bytes: that of the old one, made with the same key.
-    pub signature_size: u64,
+    /// The detached signature of `metadata`.
+    pub metadata_signature: Vec<u8>,
 }
 
 /// The image's signature in the new container.
@@ -42,21 +44,23 @@ pub enum ImageSignature {
     New(Vec<u8>),
 }
 
-/// A new container whose image is in place and verified, and which waits for its signatures.
+/// A new container up to its image, which is verified.
 #[derive(Debug)]
 pub struct Draft<'c> {
-    out: File,
+    out: Output,
     old: &'c Container,
     manifest: &'c Manifest,
-    new: NewContainer,
+    prefix: String,
+    mtime: u64,
     format: Format,
-    metadata_name: String,
     image_at: u64,
+    /// The new Manifest, as far as it goes.
+    lines: Vec<ManifestLine>,
 }
 
 impl<'c> Draft<'c> {
-    /// Copies the image of `old` into `out`, an empty file open for reading and writing, and checks it and every other
-    /// member that is carried over against `manifest`.
+    /// Writes the start of a new container into `out`, an empty file open for reading and writing: the new metadata and
+    /// the image of `old`. Everything carried over is checked against `manifest`.
     ///
     /// # Errors
     /// A member cannot be read or written or differs from what the Manifest says, or the new prefix is none.
@@ -66,216 +70,144 @@ impl<'c> Draft<'c> {
         manifest: &'c Manifest,
         new: NewContainer,
     ) -> Result<Draft<'c>, GpkgError> {
-        let proper = !matches!(new.prefix.as_str(), "" | "." | "..") && !new.prefix.contains(['/', '\0']);
-        if !proper {
-            let why = "it is no proper name of a folder";
-            return Err(GpkgError::New { path: old.path().to_owned(), name: new.prefix, why });
+        let refuse = |why| GpkgError::New { path: old.path().to_owned(), name: new.prefix.clone(), why };
+        if matches!(new.prefix.as_str(), "" | "." | "..") || new.prefix.contains(['/', '\0']) {
+            return Err(refuse("it is no proper name of a folder"));
         }
         let metadata_name = new.compression.archive_name("metadata");
-        for member in old.members().iter().filter(|member| is_carried(old, member)) {
-            if member.name().strip_suffix(".sig").unwrap_or(member.name()) == metadata_name {
-                let why = "it has a member named as the new metadata or its signature";
-                return Err(GpkgError::New { path: old.path().to_owned(), name: new.prefix, why });
-            }
-            old.verify_member(member, manifest.line(member.name())?)?;
+        let same = |member: &Member| member.name().strip_suffix(".sig").unwrap_or(member.name()) == metadata_name;
+        if old.members().iter().any(|member| is_carried(old, member) && same(member)) {
+            return Err(refuse("it has a member named as the new metadata or its signature"));
         }
+        let version_line = manifest.line(Kind::VERSION)?;
+        let version = match old.member(Kind::VERSION) {
+            Some(member) => old.read_verified(member, version_line, SMALL_MEMBER_LIMIT)?,
+            None => Vec::new(),
+        };
         let format = format_for(old, &new);
-        let mut draft = Draft { out, old, manifest, new, format, metadata_name, image_at: 0 };
-        draft.image_at = draft.place_of_image(draft.new.signature_size);
-        draft.copy_image()?;
+        let NewContainer { prefix, metadata, mtime, metadata_signature, .. } = new;
+        let metadata_signature_name = format!("{metadata_name}.sig");
+        let lines = vec![
+            version_line.clone(),
+            ManifestLine::of(&metadata_name, &metadata),
+            ManifestLine::of(&metadata_signature_name, &metadata_signature),
+        ];
+        let out = Output::new(out);
+        let mut draft = Draft { out, old, manifest, prefix, mtime, format, image_at: 0, lines };
+        let facts = Facts::new(mtime);
+        draft.write_member(Kind::VERSION, &version, &facts)?;
+        draft.write_member(&metadata_name, &metadata, &facts)?;
+        draft.write_member(&metadata_signature_name, &metadata_signature, &facts)?;
+        draft.image_at = draft.copy_member(old.image().0)?;
         Ok(draft)
-    }
-
-    /// The packed metadata archive, to be signed.
-    #[must_use]
-    pub fn metadata_bytes(&self) -> &[u8] {
-        &self.new.metadata
     }
 
     /// The image in the new file, to be signed by a new key.
     #[must_use]
     pub fn image(&self) -> MemberReader<'_> {
-        MemberReader::new(&self.out, self.image_at, self.old.image().0.size())
+        MemberReader::new(self.out.file(), self.image_at, self.old.image().0.size())
     }
 
-    /// Takes the detached signatures.
+    /// Takes the image's signature, and writes it and whatever other members there are.
     ///
     /// # Errors
     /// The old image has no signature to carry over; or it gets a new one, while there are other members that only
-    /// their old signatures vouch for.
-    pub fn signed(self, metadata_signature: Vec<u8>, image: ImageSignature) -> Result<Unsealed<'c>, GpkgError> {
-        let refuse = |why| GpkgError::New { path: self.old.path().to_owned(), name: self.new.prefix.clone(), why };
-        let old_image = self.old.image().0;
-        let old_signature = self.old.signature_of(old_image);
-        let image_signature_name = format!("{}.sig", old_image.name());
-        let (image_signature, image_signature_line) = match image {
+    /// their old signatures vouch for; or a member cannot be read or written or differs from what the Manifest says.
+    pub fn signed(mut self, image: ImageSignature) -> Result<Unsealed<'c>, GpkgError> {
+        let old = self.old;
+        let refuse = |why| GpkgError::New { path: old.path().to_owned(), name: self.prefix.clone(), why };
+        let image_signature = old.signature_of(old.image().0);
+        let others = (old.members().iter()).filter(|member| {
+            is_carried(old, member) && member.kind() != Kind::Version && Some(*member) != image_signature
+        });
+        match image {
             ImageSignature::CarriedOver => {
-                let member = old_signature.ok_or_else(|| refuse("the old image has no signature"))?;
-                let line = self.manifest.line(member.name())?;
-                let bytes = self.old.read_verified(member, line, SMALL_MEMBER_LIMIT)?;
-                (Payload { facts: member.facts().clone(), bytes }, line.clone())
+                let member = image_signature.ok_or_else(|| refuse("the old image has no signature"))?;
+                self.copy_member(member)?;
             }
             ImageSignature::New(bytes) => {
-                if self.others().any(|member| member.kind() == Kind::Signature) {
+                if others.clone().any(|member| member.kind() == Kind::Signature) {
                     return Err(refuse("it has members besides metadata and image, which only the old key has signed"));
                 }
-                let line = ManifestLine::of(&image_signature_name, &bytes);
-                (Payload { facts: Facts::new(self.new.mtime), bytes }, line)
+                if let Some(member) = image_signature {
+                    // it is not carried over, but a Manifest that is wrong about it is wrong
+                    old.verify_member(member, self.manifest.line(member.name())?)?;
+                }
+                let name = format!("{}.sig", old.image().0.name());
+                self.lines.push(ManifestLine::of(&name, &bytes));
+                self.write_member(&name, &bytes, &Facts::new(self.mtime))?;
             }
-        };
-        let metadata_signature_name = format!("{}.sig", self.metadata_name);
-        let mut lines = vec![
-            self.manifest.line(Kind::VERSION)?.clone(),
-            ManifestLine::of(&self.metadata_name, &self.new.metadata),
-            ManifestLine::of(&metadata_signature_name, &metadata_signature),
-            self.manifest.line(old_image.name())?.clone(),
-            image_signature_line,
-        ];
-        for member in self.others() {
-            lines.push(self.manifest.line(member.name())?.clone());
         }
-        let manifest = Manifest::new(lines, self.old.path());
-        Ok(Unsealed { draft: self, metadata_signature, image_signature, image_signature_name, manifest })
-    }
-
-    /// Members that are neither Portage's nor signatures of these.
-    fn others(&self) -> impl Iterator<Item = &'c Member> + use<'c> {
-        let old = self.old;
-        let image_signature = old.signature_of(old.image().0);
-        (old.members().iter()).filter(move |member| {
-            is_carried(old, member) && member.kind() != Kind::Version && Some(*member) != image_signature
-        })
+        for member in others {
+            self.copy_member(member)?;
+        }
+        let manifest = Manifest::new(std::mem::take(&mut self.lines), old.path());
+        Ok(Unsealed { draft: self, manifest })
     }
 
     fn header(&self, name: &str, size: u64, facts: &Facts) -> Vec<u8> {
-        header(self.format, &format!("{}/{name}", self.new.prefix), size, facts)
+        header(self.format, &format!("{}/{name}", self.prefix), size, facts)
     }
 
-    fn image_header(&self) -> Vec<u8> {
-        let image = self.old.image().0;
-        self.header(image.name(), image.size(), image.facts())
+    /// Writes a member of ours.
+    fn write_member(&mut self, name: &str, bytes: &[u8], facts: &Facts) -> Result<(), GpkgError> {
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let mut blocks = self.padding();
+        blocks.extend(self.header(name, size, facts));
+        blocks.extend_from_slice(bytes);
+        self.write(&blocks, name)
     }
 
-    /// Everything before the image's bytes but the contents of `gpkg-1`, the metadata and its signature.
-    fn place_of_image(&self, signature_size: u64) -> u64 {
-        let facts = Facts::new(self.new.mtime);
-        let head = |name: &str| length(&self.header(name, 0, &facts));
-        let version = self.old.member(Kind::VERSION).map_or(0, Member::size);
-        let sizes = [version, length(&self.new.metadata), signature_size];
-        let payloads: u64 = sizes.into_iter().map(|size| padded(size).unwrap_or(size)).sum();
-        let signature = format!("{}.sig", self.metadata_name);
-        head(Kind::VERSION) + head(&self.metadata_name) + head(&signature) + payloads + length(&self.image_header())
+    /// Copies a member of the old container, checks it, and takes its line over. Returns where its bytes start.
+    fn copy_member(&mut self, member: &Member) -> Result<u64, GpkgError> {
+        let line = self.manifest.line(member.name())?;
+        let mut blocks = self.padding();
+        blocks.extend(self.header(member.name(), member.size(), member.facts()));
+        self.write(&blocks, member.name())?;
+        let start = self.out.written();
+        self.old.copy_member_verified(member, line, &mut self.out)?;
+        self.lines.push(line.clone());
+        Ok(start)
     }
 
-    fn copy_image(&self) -> Result<(), GpkgError> {
-        let image = self.old.image().0;
-        self.old.copy_member_verified(image, self.manifest.line(image.name())?, &self.out, self.image_at)
+    /// The zeros from the end of what is written to the next block.
+    fn padding(&self) -> Vec<u8> {
+        let end = self.out.written();
+        zeros(padded(end).unwrap_or(end) - end)
     }
 
-    fn write(&self, bytes: &[u8], offset: u64, what: &str) -> Result<(), GpkgError> {
-        self.out.write_all_at(bytes, offset).map_err(|source| self.write_failed(what, source))
+    fn write(&mut self, bytes: &[u8], what: &str) -> Result<(), GpkgError> {
+        let failed =
+            |source: io::Error| GpkgError::Write { path: self.old.path().to_owned(), what: what.to_owned(), source };
+        self.out.write(bytes).map_err(failed)
     }
-
-    fn write_failed(&self, what: &str, source: io::Error) -> GpkgError {
-        GpkgError::Write { path: self.old.path().to_owned(), what: what.to_owned(), source }
-    }
-}
-
-/// A small member that is ready to be written.
-#[derive(Debug)]
-struct Payload {
-    facts: Facts,
-    bytes: Vec<u8>,
 }
 
 /// A new container that only lacks its signed Manifest.
 #[derive(Debug)]
 pub struct Unsealed<'c> {
     draft: Draft<'c>,
-    metadata_signature: Vec<u8>,
-    image_signature: Payload,
-    image_signature_name: String,
     manifest: Manifest,
 }
 
 impl Unsealed<'_> {
-    /// The Manifest's text, to be clear-signed.
+    /// The Manifest's text, to be clear-signed: everything it speaks of has been verified and written.
     #[must_use]
     pub fn manifest_text(&self) -> String {
         self.manifest.render()
     }
 
-    /// Writes everything around the image, with `manifest`, the clear-signed text. Returns the file, which is
-    /// complete but not flushed to the disk.
+    /// Writes `manifest`, the clear-signed text, and the end. Returns the file, which is complete but not flushed to
+    /// the disk, and what the index says of its bytes.
     ///
     /// # Errors
-    /// Something cannot be written, or what is carried over cannot be read or differs from before.
-    pub fn finish(mut self, manifest: &[u8]) -> Result<File, GpkgError> {
-        let place = self.draft.place_of_image(length(&self.metadata_signature));
-        if place != self.draft.image_at {
-            log::debug!("{}: the signature's size was not as expected", self.draft.old.path().display());
-            self.draft.image_at = place;
-            self.draft.copy_image()?;
-        }
-        let head = self.head()?;
-        self.draft.write(&head, 0, "the metadata")?;
-        let end = self.write_tail(manifest)?;
-        // what may be left of a misplaced image goes, the rest is zeros
-        let set_length =
-            |length| self.draft.out.set_len(length).map_err(|source| self.draft.write_failed("the end", source));
-        set_length(end)?;
-        set_length(archive_length(end))?;
-        Ok(self.draft.out)
-    }
-
-    /// Everything before the image's bytes.
-    fn head(&self) -> Result<Vec<u8>, GpkgError> {
-        let draft = &self.draft;
-        let facts = Facts::new(draft.new.mtime);
-        let version = match draft.old.member(Kind::VERSION) {
-            Some(member) => draft.old.read_verified(member, draft.manifest.line(Kind::VERSION)?, SMALL_MEMBER_LIMIT)?,
-            None => Vec::new(),
-        };
-        let signature = format!("{}.sig", draft.metadata_name);
-        let mut head = Vec::new();
-        for (name, bytes) in [
-            (Kind::VERSION, &version),
-            (&draft.metadata_name, &draft.new.metadata),
-            (&signature, &self.metadata_signature),
-        ] {
-            head.extend(draft.header(name, length(bytes), &facts));
-            head.extend_from_slice(bytes);
-            archive::pad(&mut head);
-        }
-        head.extend(draft.image_header());
-        Ok(head)
-    }
-
-    /// Writes everything after the image's bytes, and returns where it ends.
-    fn write_tail(&self, manifest: &[u8]) -> Result<u64, GpkgError> {
-        let draft = &self.draft;
-        let image_end = draft.image_at + draft.old.image().0.size();
-        let mut tail = padding(image_end);
-        let Payload { facts, bytes } = &self.image_signature;
-        tail.extend(draft.header(&self.image_signature_name, length(bytes), facts));
-        tail.extend_from_slice(bytes);
-        let mut end = image_end + length(&tail);
-        draft.write(&tail, image_end, &self.image_signature_name)?;
-
-        for member in draft.others() {
-            let mut blocks = padding(end);
-            blocks.extend(draft.header(member.name(), member.size(), member.facts()));
-            draft.write(&blocks, end, member.name())?;
-            end += length(&blocks);
-            draft.old.copy_member_verified(member, draft.manifest.line(member.name())?, &draft.out, end)?;
-            end += member.size();
-        }
-
-        let mut blocks = padding(end);
-        blocks.extend(draft.header(Kind::MANIFEST, length(manifest), &Facts::new(draft.new.mtime)));
-        blocks.extend_from_slice(manifest);
-        draft.write(&blocks, end, Kind::MANIFEST)?;
-        Ok(end + length(&blocks))
+    /// It cannot be written.
+    pub fn finish(mut self, manifest: &[u8]) -> Result<(File, FileDigests), GpkgError> {
+        let facts = Facts::new(self.draft.mtime);
+        self.draft.write_member(Kind::MANIFEST, manifest, &facts)?;
+        let end = self.draft.out.written();
+        self.draft.write(&zeros(archive_length(end) - end), "the end")?;
+        Ok(self.draft.out.finish())
     }
 }
 
@@ -298,11 +230,6 @@ fn format_for(old: &Container, new: &NewContainer) -> Format {
     if old.format() == Format::Gnu || !plain || !old.members().iter().all(fits) { Format::Gnu } else { Format::Ustar }
 }
 
-fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-/// The zeros from `end` to the next block.
-fn padding(end: u64) -> Vec<u8> {
-    vec![0; usize::try_from(padded(end).unwrap_or(end) - end).unwrap_or_default()]
+fn zeros(count: u64) -> Vec<u8> {
+    vec![0; usize::try_from(count).unwrap_or_default()]
 }

@@ -6,7 +6,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::flusher::Flusher;
 use super::journal::{CommitItem, CommitNote};
 use super::lock::Lock;
 use super::{Identity, Store, StoreError, below, disk, stays_inside};
@@ -30,7 +29,6 @@ pub struct Staged {
     temporary: PathBuf,
     destination: String,
     inherited: disk::Inherited,
-    flusher: Option<Flusher>,
     committed: bool,
 }
 
@@ -48,25 +46,19 @@ impl Stager {
         &self.pkgdir
     }
 
-    /// Makes a private file (0600) beside the place where a new package of about `size` bytes will come, and the folders
-    /// for it.
+    /// Makes a private file (0600) beside the place where a new package will come, and the folders for it.
     ///
     /// # Errors
     /// The path leads out of PKGDIR, or the file cannot be made.
-    pub fn stage(&self, destination: &str, size: u64) -> Result<(Staged, File), StoreError> {
+    pub fn stage(&self, destination: &str) -> Result<(Staged, File), StoreError> {
         let full = below(&self.pkgdir, destination)?;
         let folder = Path::new(destination).parent().unwrap_or_else(|| Path::new(""));
         disk::make_package_directory(&self.pkgdir, folder, self.inherited)?;
         stays_inside(&self.pkgdir, &full, destination)?;
         let temporary = disk::temporary(&full);
         let file = disk::create_private(&temporary)?;
-        let staged = Staged {
-            temporary,
-            destination: destination.to_owned(),
-            inherited: self.inherited,
-            flusher: Flusher::start(&file, size),
-            committed: false,
-        };
+        let staged =
+            Staged { temporary, destination: destination.to_owned(), inherited: self.inherited, committed: false };
         Ok((staged, file))
     }
 }
@@ -78,9 +70,6 @@ impl Staged {
     /// # Errors
     /// The file cannot be flushed.
     pub fn seal(&mut self, file: &File) -> Result<(u64, i64), StoreError> {
-        if let Some(flusher) = self.flusher.take() {
-            flusher.finish().map_err(disk::failed("flush", &self.temporary))?;
-        }
         disk::set_package_permissions(&self.temporary, PACKAGE_MODE, self.inherited)?;
         disk::sync(file, &self.temporary)?;
         let facts = file.metadata().map_err(disk::failed("look at", &self.temporary))?;

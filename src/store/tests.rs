@@ -49,7 +49,7 @@ fn at_risk() -> AtRisk {
 
 /// A new version of the package, ready for its commit.
 fn ready(store: &Store, destination: &str, replaces: Option<Identity>) -> Ready {
-    let (mut staged, mut file) = store.stager().stage(destination, 0).unwrap();
+    let (mut staged, mut file) = store.stager().stage(destination).unwrap();
     file.write_all(b"new!").unwrap();
     let (size, mtime) = staged.seal(&file).unwrap();
     let entry = format!("CPV: a/b-1\nPATH: {destination}\nSIZE: {size}\nMTIME: {mtime}\n");
@@ -283,6 +283,6 @@ fn paths_do_not_leave_pkgdir() {
     std::os::unix::fs::symlink(outside.path(), place.path("out")).unwrap();
     assert!(matches!(open_package(place.folder.path(), "out/p.gpkg.tar"), Err(StoreError::Escapes { .. })));
     let store = place.store();
-    assert!(matches!(store.stager().stage("out/n.gpkg.tar", 0), Err(StoreError::Escapes { .. })));
+    assert!(matches!(store.stager().stage("out/n.gpkg.tar"), Err(StoreError::Escapes { .. })));
     assert!(!outside.path().join(".n.gpkg.tar.resign").exists());
 }

@@ -239,3 +239,13 @@ def publish_here(prefix):
     from .world import UPDATES
 
     prefix.updates("1Q-2024", *UPDATES)
+
+
+def test_a_large_image(lab):
+    """Larger than what goes through the page cache, and no whole number of blocks."""
+    prefix = Prefix.create(lab, key=lab.key(), variables={"BINPKG_COMPRESS": "none"})
+    prefix.make(package("app-misc/large-1", RDEPEND="dev-util/strace", payload="0123456789abcdef\n" * (5 << 20)))
+    prefix.updates("1Q-2024", MOVE)
+    path = path_of("multi-instance", "app-misc/large-1")
+    assert (prefix.pkgdir / path).stat().st_size > 64 << 20
+    assert_saved(prefix, path)

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use binpkg_resign::gpkg::{
     Codec, Compression, Container, DigestPair, Draft, Format, ImageSignature, Manifest, ManifestLine, NewContainer,
+    file_digests,
 };
 use serde_json::json;
 
@@ -73,19 +74,20 @@ fn more_than_eight_gibibytes() {
         // a PAX container of that size is written as GNU
         let metadata = old.read_metadata(&manifest, &Codec::default()).unwrap();
         let metadata = metadata.pack(0, Compression::None, &Codec::default(), Path::new("x")).unwrap();
+        let metadata_signature = portage.sign("detached", &metadata);
         let new = NewContainer {
             prefix: "bar-1".to_owned(),
             metadata,
             compression: Compression::None,
             mtime: 0,
-            signature_size: 10,
+            metadata_signature,
         };
         let out = tempfile::NamedTempFile::with_suffix(".gpkg.tar").unwrap();
         let draft = Draft::begin(out.reopen().unwrap(), &old, &manifest, new).unwrap();
-        let signature = portage.sign("detached", draft.metadata_bytes());
-        let unsealed = draft.signed(signature, ImageSignature::CarriedOver).unwrap();
+        let unsealed = draft.signed(ImageSignature::CarriedOver).unwrap();
         let manifest = portage.sign("clear", unsealed.manifest_text().as_bytes());
-        unsealed.finish(&manifest).unwrap();
+        let (file, digests) = unsealed.finish(&manifest).unwrap();
+        assert_eq!(digests, file_digests(&file).unwrap());
         let new = Container::open(out.reopen().unwrap(), out.path()).unwrap();
         assert_eq!(new.format(), Format::Gnu);
         assert_same_members(&new, &portage.ask(&json!({"do": "members", "file": out.path()})), "large and new");

@@ -6,7 +6,8 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 use binpkg_resign::gpkg::{
-    Codec, Compression, Container, Draft, Format, GpkgError, ImageSignature, Manifest, Metadata, NewContainer,
+    Codec, Compression, Container, Draft, FileDigests, Format, GpkgError, ImageSignature, Manifest, Metadata,
+    NewContainer, file_digests,
 };
 use serde_json::{Value, json};
 
@@ -32,9 +33,10 @@ fn open(portage: &mut Oracle, file: &Path) -> Verified {
     Verified { container, manifest, metadata }
 }
 
-fn new_container(metadata: &Metadata, prefix: &str, compression: Compression, signature_size: u64) -> NewContainer {
+/// With a signature that is still to come.
+fn new_container(metadata: &Metadata, prefix: &str, compression: Compression) -> NewContainer {
     let metadata = metadata.pack(MTIME, compression, &codec(), Path::new("foo")).unwrap();
-    NewContainer { prefix: prefix.to_owned(), metadata, compression, mtime: MTIME, signature_size }
+    NewContainer { prefix: prefix.to_owned(), metadata, compression, mtime: MTIME, metadata_signature: Vec::new() }
 }
 
 /// The metadata with an update applied.
@@ -51,15 +53,17 @@ fn as_map(metadata: &Metadata) -> BTreeMap<String, Vec<u8>> {
     metadata.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect()
 }
 
-/// Writes a new container; the metadata signature is made once, so that two runs can be compared.
-fn write(portage: &mut Oracle, old: &Verified, new: NewContainer, signature: &[u8]) -> Vec<u8> {
+/// Writes a new container.
+fn write(portage: &mut Oracle, old: &Verified, mut new: NewContainer) -> Vec<u8> {
+    new.metadata_signature = portage.sign("detached", &new.metadata);
     let draft = Draft::begin(tempfile::tempfile().unwrap(), &old.container, &old.manifest, new).unwrap();
-    let unsealed = draft.signed(signature.to_vec(), ImageSignature::CarriedOver).unwrap();
+    let unsealed = draft.signed(ImageSignature::CarriedOver).unwrap();
     let manifest = portage.sign("clear", unsealed.manifest_text().as_bytes());
     bytes_of(unsealed.finish(&manifest).unwrap())
 }
 
-fn bytes_of(mut file: File) -> Vec<u8> {
+fn bytes_of((mut file, digests): (File, FileDigests)) -> Vec<u8> {
+    assert_eq!(digests, file_digests(&file).unwrap());
     let mut bytes = Vec::new();
     file.rewind().unwrap();
     file.read_to_end(&mut bytes).unwrap();
@@ -95,9 +99,8 @@ fn portage_accepts_what_we_write() {
             let before =
                 portage.ask(&json!({"do": "read", "file": file, "signed": true, "unpack": true, "settings": settings}));
             let metadata = updated(&old.metadata);
-            let new = new_container(&metadata, "bar-1-3", compression, 228);
-            let signature = portage.sign("detached", &new.metadata);
-            let bytes = write(&mut portage, &old, new, &signature);
+            let new = new_container(&metadata, "bar-1-3", compression);
+            let bytes = write(&mut portage, &old, new);
             let answer = read_signed(&mut portage, &bytes, compression);
             assert_eq!(metadata_in(&answer), as_map(&metadata), "{compression}");
             assert_eq!((&answer["prefix"], &answer["format"]), (&json!("bar-1-3"), &json!("ustar")));
@@ -118,9 +121,8 @@ fn like_portage_updating_the_same_package_unsigned() {
     let file = recipe.make(&mut portage, folder.path());
     let old = open(&mut portage, &file);
     let metadata = updated(&old.metadata);
-    let new = new_container(&metadata, "bar-1-3", Compression::Zstd, 228);
-    let signature = portage.sign("detached", &new.metadata);
-    let bytes = write(&mut portage, &old, new, &signature);
+    let new = new_container(&metadata, "bar-1-3", Compression::Zstd);
+    let bytes = write(&mut portage, &old, new);
     let ours = read_signed(&mut portage, &bytes, Compression::Zstd);
 
     let unsigned = tempfile::tempdir().unwrap();
@@ -142,29 +144,15 @@ fn like_portage_updating_the_same_package_unsigned() {
 }
 
 #[test]
-fn a_wrong_guess_of_the_signature_size_changes_nothing() {
+fn in_chunks_and_threads() {
     let Some(mut portage) = Oracle::start() else { return };
     let folder = tempfile::tempdir().unwrap();
-    // large enough for several chunks in two threads
     let recipe = Recipe { basename: "foo-1-3", compression: Compression::Gzip, signed: true, image: 5_300_000 };
     let file = recipe.make(&mut portage, folder.path());
     let old = open(&mut portage, &file);
     assert!(old.container.image().0.size() > 5 << 20);
-    let new = |guess| new_container(&updated(&old.metadata), "foo-1-3", Compression::Gzip, guess);
-    let signature = portage.sign("detached", &new(0).metadata);
-    let manifest_of = |bytes: &[u8]| {
-        let mut file = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut file, bytes).unwrap();
-        Container::open(file, Path::new("new")).unwrap().manifest_bytes().unwrap()
-    };
-    let first = write(&mut portage, &old, new(228), &signature);
-    let manifest = manifest_of(&first);
-    for guess in [0, 1, 512, 513, 833, 5000, 1 << 20] {
-        let draft = Draft::begin(tempfile::tempfile().unwrap(), &old.container, &old.manifest, new(guess)).unwrap();
-        let unsealed = draft.signed(signature.clone(), ImageSignature::CarriedOver).unwrap();
-        assert!(bytes_of(unsealed.finish(&manifest).unwrap()) == first, "{guess}");
-    }
-    read_signed(&mut portage, &first, Compression::Gzip);
+    let bytes = write(&mut portage, &old, new_container(&updated(&old.metadata), "foo-1-3", Compression::Gzip));
+    read_signed(&mut portage, &bytes, Compression::Gzip);
 }
 
 #[test]
@@ -187,9 +175,8 @@ fn long_names_and_other_dialects() {
         std::fs::write(&other, portage.bytes(&json!({"do": "tar", "format": dialect, "members": members}))).unwrap();
         let old = open(&mut portage, &other);
         for prefix in &prefixes {
-            let new = new_container(&old.metadata, prefix, Compression::Zstd, 228);
-            let signature = portage.sign("detached", &new.metadata);
-            let bytes = write(&mut portage, &old, new, &signature);
+            let new = new_container(&old.metadata, prefix, Compression::Zstd);
+            let bytes = write(&mut portage, &old, new);
             let answer = read_signed(&mut portage, &bytes, Compression::Zstd);
             let gnu = dialect == "gnu" || prefix.len() >= 154;
             assert_eq!(answer["format"], if gnu { "gnu" } else { "ustar" }, "{dialect} {prefix}");
@@ -211,13 +198,15 @@ fn a_new_key_signs_the_image_anew() {
     let file = recipe.make(&mut portage, folder.path());
     let old = open(&mut portage, &file);
     // from xz to zstd, too
-    let new = new_container(&old.metadata, "foo-1-3", Compression::Zstd, 0);
+    let new = new_container(&old.metadata, "foo-1-3", Compression::Zstd);
+    let metadata_signature = portage.sign("detached", &new.metadata);
+    let new = NewContainer { metadata_signature, ..new };
     let draft = Draft::begin(tempfile::tempfile().unwrap(), &old.container, &old.manifest, new).unwrap();
     let mut image = Vec::new();
     draft.image().read_to_end(&mut image).unwrap();
     assert_eq!(image, old.container.read_member(old.container.image().0, u64::MAX).unwrap());
-    let (metadata, image) = (portage.sign("detached", draft.metadata_bytes()), portage.sign("detached", &image));
-    let unsealed = draft.signed(metadata, ImageSignature::New(image.clone())).unwrap();
+    let image = portage.sign("detached", &image);
+    let unsealed = draft.signed(ImageSignature::New(image.clone())).unwrap();
     let manifest = portage.sign("clear", unsealed.manifest_text().as_bytes());
     let bytes = bytes_of(unsealed.finish(&manifest).unwrap());
     let answer = read_signed(&mut portage, &bytes, Compression::Zstd);
@@ -244,21 +233,25 @@ fn forged(change: impl FnOnce(&mut Vec<Part>)) -> (Container, Manifest) {
     (container, manifest)
 }
 
-fn begin<'c>((container, manifest): &'c (Container, Manifest), out: File) -> Result<Draft<'c>, GpkgError> {
+fn forged_metadata() -> NewContainer {
     let metadata = Metadata::read(
         &crate::build::metadata(&[("PF", b"bar-1")]),
         Compression::None,
         &Codec::default(),
         Path::new("x"),
     );
-    Draft::begin(out, container, manifest, new_container(&metadata.unwrap(), "bar-1", Compression::None, 0))
+    new_container(&metadata.unwrap(), "bar-1", Compression::None)
+}
+
+fn begin<'c>((container, manifest): &'c (Container, Manifest), out: File) -> Result<Draft<'c>, GpkgError> {
+    Draft::begin(out, container, manifest, forged_metadata())
 }
 
 #[test]
 fn everything_else_is_carried_over() {
     let old = forged(|_| {});
     let draft = begin(&old, tempfile::tempfile().unwrap()).unwrap();
-    let unsealed = draft.signed(b"new".to_vec(), ImageSignature::CarriedOver).unwrap();
+    let unsealed = draft.signed(ImageSignature::CarriedOver).unwrap();
     let text = unsealed.manifest_text();
     let bytes = bytes_of(unsealed.finish(text.as_bytes()).unwrap());
     let seen = examine(&bytes).unwrap();
@@ -275,7 +268,7 @@ fn everything_else_is_carried_over() {
     assert!(bytes.windows(19).any(|window| window == b"what gpkg-1 may say"));
     // a new key cannot vouch for the rest
     let draft = begin(&old, tempfile::tempfile().unwrap()).unwrap();
-    let refused = draft.signed(Vec::new(), ImageSignature::New(b"new".to_vec())).unwrap_err();
+    let refused = draft.signed(ImageSignature::New(b"new".to_vec())).unwrap_err();
     assert!(refused.to_string().contains("only the old key"), "{refused}");
 }
 
@@ -283,8 +276,10 @@ fn everything_else_is_carried_over() {
 fn the_end_is_where_tarfile_puts_it() {
     let old = forged(|_| {});
     for length in (0..11_000).step_by(97) {
-        let draft = begin(&old, tempfile::tempfile().unwrap()).unwrap();
-        let unsealed = draft.signed(vec![b's'; length % 1500], ImageSignature::CarriedOver).unwrap();
+        let mut new = forged_metadata();
+        new.metadata_signature = vec![b's'; length % 1500];
+        let draft = Draft::begin(tempfile::tempfile().unwrap(), &old.0, &old.1, new).unwrap();
+        let unsealed = draft.signed(ImageSignature::CarriedOver).unwrap();
         // longer than a Manifest is, to come over every kind of end
         let manifest = [unsealed.manifest_text().into_bytes(), vec![b'\n'; length]].concat();
         let bytes = bytes_of(unsealed.finish(&manifest).unwrap());
@@ -313,18 +308,24 @@ fn completeness_is_checked_before_any_digest() {
 }
 
 #[test]
-fn nothing_is_drafted_from_a_tampered_container() {
+fn a_tampered_container_never_comes_to_a_new_manifest() {
+    let new = || ImageSignature::New(b"new".to_vec());
     for (index, name) in [(0, "gpkg-1"), (2, "image.tar"), (4, "image.tar.sig"), (5, "extra"), (6, "extra.sig")] {
-        let old = forged(|parts| *parts[index].data.last_mut().unwrap() ^= 1);
-        let refused = begin(&old, tempfile::tempfile().unwrap()).unwrap_err();
-        let GpkgError::Mismatch { member, .. } = &refused else { panic!("{refused}") };
-        assert_eq!(member, name);
+        for image in [ImageSignature::CarriedOver, new()] {
+            let old = forged(|parts| *parts[index].data.last_mut().unwrap() ^= 1);
+            let drafted = begin(&old, tempfile::tempfile().unwrap());
+            let refused = drafted.and_then(|draft| draft.signed(image.clone())).unwrap_err();
+            match refused {
+                GpkgError::Mismatch { member, .. } => assert_eq!(member, name),
+                // the new key does not get to the rest
+                other => assert!(image == new() && index > 2, "{other}"),
+            }
+        }
     }
 }
 
 #[test]
 fn changed_between_the_steps() {
-    // the image is written again when the guess was wrong, and what is written is checked again
     let file = tempfile::NamedTempFile::new().unwrap();
     let bytes = {
         let mut parts = honest();
@@ -334,28 +335,34 @@ fn changed_between_the_steps() {
         parts.push(Part::new("foo-1/Manifest", text));
         members(&parts)
     };
-    std::fs::write(file.path(), &bytes).unwrap();
-    let container = Container::open(file.reopen().unwrap(), Path::new("foo-1.gpkg.tar")).unwrap();
-    let text = String::from_utf8(container.manifest_bytes().unwrap()).unwrap();
-    let old = (container, Manifest::parse(&text, Path::new("foo-1.gpkg.tar")).unwrap());
-    let draft = begin(&old, tempfile::tempfile().unwrap()).unwrap();
-    let at = old.0.image().0.offset();
-    let writable = File::options().write(true).open(file.path()).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&writable, b"tampered", at + 700).unwrap();
-    let unsealed = draft.signed(vec![b's'; 600], ImageSignature::CarriedOver).unwrap();
-    let refused = unsealed.finish(b"manifest").unwrap_err();
-    assert!(matches!(&refused, GpkgError::Mismatch { member, .. } if member == "image.tar"), "{refused}");
+    for name in ["image.tar", "image.tar.sig"] {
+        std::fs::write(file.path(), &bytes).unwrap();
+        let container = Container::open(file.reopen().unwrap(), Path::new("foo-1.gpkg.tar")).unwrap();
+        let text = String::from_utf8(container.manifest_bytes().unwrap()).unwrap();
+        let old = (container, Manifest::parse(&text, Path::new("foo-1.gpkg.tar")).unwrap());
+        let writable = File::options().write(true).open(file.path()).unwrap();
+        let tamper = || std::os::unix::fs::FileExt::write_all_at(&writable, b"t", old.0.member(name).unwrap().offset());
+        let refused = if name == "image.tar.sig" {
+            let draft = begin(&old, tempfile::tempfile().unwrap()).unwrap();
+            tamper().unwrap();
+            draft.signed(ImageSignature::CarriedOver).unwrap_err()
+        } else {
+            tamper().unwrap();
+            begin(&old, tempfile::tempfile().unwrap()).unwrap_err()
+        };
+        assert!(matches!(&refused, GpkgError::Mismatch { member, .. } if member == name), "{refused}");
+    }
 }
 
 #[test]
 fn a_file_that_cannot_be_written() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let refused = begin(&forged(|_| {}), File::open(file.path()).unwrap()).unwrap_err();
-    assert!(matches!(&refused, GpkgError::Write { what, .. } if what == "image.tar"), "{refused}");
+    assert!(matches!(&refused, GpkgError::Write { what, .. } if what == "gpkg-1"), "{refused}");
     for prefix in ["", ".", "..", "a/b", "a\0"] {
         let old = forged(|_| {});
         let metadata = Metadata::default();
-        let new = new_container(&metadata, prefix, Compression::None, 0);
+        let new = new_container(&metadata, prefix, Compression::None);
         let refused = Draft::begin(tempfile::tempfile().unwrap(), &old.0, &old.1, new).unwrap_err();
         assert!(matches!(refused, GpkgError::New { .. }), "{refused}");
     }

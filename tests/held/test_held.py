@@ -106,3 +106,26 @@ def test_a_build_that_took_the_name_meanwhile_stays(lab, layout):
         records = prefix.resign_json("held")["packages"]
         assert [record["path"] for record in records] == [path]
         assert "newer build" in records[0]["reason"]
+
+
+@pytest.mark.parametrize("journal", [None, "no journal at all"])
+def test_without_its_journal_everything_comes_back_from_the_files(lab, layout, journal):
+    prefix, _, _ = synced_with_a_broken_key(lab, layout)
+    file = prefix.pkgdir / ".binpkg-resign/journal"
+    if journal is None:
+        file.unlink()
+    else:
+        file.write_text(journal)
+    result = prefix.resign("held", "retry")
+    assert "emaint binhost --fix" in result.text, result
+    # nobody remembers that strace, which Portage's pass has left where it was, was to be moved; `--all` does
+    assert set(paths(layout, ALL)) - set(files_of(prefix.pkgdir)) == set(paths(layout, ["dev-debug/strace-6.6"]))
+    assert not (prefix.pkgdir / ".binpkg-resign").exists()
+    assert_all_verify(prefix)
+    # Portage makes the blocks anew from the files
+    prefix.run("emaint", "binhost", "--fix", check=None)
+    assert_index_agrees(prefix)
+    prefix.resign("apply", "--all")
+    assert files_of(prefix.pkgdir) == paths(layout, ALL)
+    assert_index_agrees(prefix)
+    assert_portage_finds_nothing(prefix)

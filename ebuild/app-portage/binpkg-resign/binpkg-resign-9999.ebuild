@@ -17,8 +17,8 @@ CRATES="
 	autocfg@1.5.1
 	bitflags@1.3.2
 	bitflags@2.13.2
-	blake2@0.10.6
-	block-buffer@0.10.4
+	blake2@0.11.0
+	block-buffer@0.12.1
 	build-rs@0.1.2
 	cc@1.11.3
 	cfg-expr@0.15.8
@@ -28,15 +28,18 @@ CRATES="
 	clap_complete@4.6.11
 	clap_derive@4.6.9
 	clap_lex@1.1.2
+	cmov@0.5.4
 	colorchoice@1.0.5
 	console@0.16.6
+	const-oid@0.10.3
 	conv@0.3.3
-	cpufeatures@0.2.17
+	cpufeatures@0.3.1
 	crc32fast@1.5.5
-	crypto-common@0.1.7
+	crypto-common@0.2.2
 	cstr-argument@0.1.2
+	ctutils@0.4.2
 	custom_derive@0.1.7
-	digest@0.10.7
+	digest@0.11.3
 	encode_unicode@1.0.0
 	env_filter@2.0.0
 	env_logger@0.11.11
@@ -46,13 +49,13 @@ CRATES="
 	filetime@0.2.29
 	find-msvc-tools@0.1.15
 	flate2@1.1.11
-	generic-array@0.14.7
 	getrandom@0.4.3
 	gpg-error@0.6.2
 	gpgme-sys@0.11.0
 	gpgme@0.11.0
 	hashbrown@0.17.1
 	heck@0.5.0
+	hybrid-array@0.4.15
 	indexmap@2.14.2
 	indicatif@0.18.6
 	is_terminal_polyfill@1.70.2
@@ -65,7 +68,7 @@ CRATES="
 	libgpg-error-sys@0.6.2
 	linux-raw-sys@0.12.1
 	log@0.4.35
-	md-5@0.10.6
+	md-5@0.11.0
 	memchr@2.8.3
 	memoffset@0.7.1
 	miniz_oxide@0.9.1
@@ -86,8 +89,8 @@ CRATES="
 	serde_derive@1.0.229
 	serde_json@1.0.154
 	serde_spanned@0.6.9
-	sha1@0.10.7
-	sha2@0.10.9
+	sha1@0.11.0
+	sha2@0.11.0
 	shlex@2.0.1
 	signal-hook-registry@1.4.8
 	signal-hook@0.3.18
@@ -95,7 +98,6 @@ CRATES="
 	smallvec@1.16.6
 	static_assertions@1.1.0
 	strsim@0.11.1
-	subtle@2.6.1
 	syn@2.0.119
 	syn@3.0.10
 	system-deps@6.2.2
@@ -113,7 +115,6 @@ CRATES="
 	unit-prefix@0.5.2
 	utf8parse@0.2.2
 	version-compare@0.2.1
-	version_check@0.9.5
 	winapi-i686-pc-windows-gnu@0.4.0
 	winapi-x86_64-pc-windows-gnu@0.4.0
 	winapi@0.3.9
