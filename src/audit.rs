@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::gpkg::{self, Codec, Container, GpkgError, Manifest};
 use crate::index::Entry;
-use crate::openpgp::{Keyring, Signature, SignatureState, Verifier};
+use crate::openpgp::{KeyError, Keyring, Signature, SignatureState, Verifier};
 use crate::report::{Detail, Level, Status, Style, mark};
 use crate::{Error, Run, run};
 
@@ -108,6 +108,7 @@ fn keyring(run: &Run<'_>) -> Result<Keyring, Error> {
     let mut keyring = match run.settings.signing()? {
         Some(signing) => match run.open_keyring(&signing)? {
             Ok(keyring) => keyring,
+            Err(error @ KeyError::Engine { .. }) => return Err(error.into()),
             Err(error) => {
                 log::warn!("{error}; no package can be told to be ours");
                 Keyring::none()?

@@ -371,7 +371,11 @@ fn find_signing(
             Err(error) => second_best = second_best.or(Some((certificate, candidate, Some(error)))),
         }
     }
-    second_best.ok_or_else(|| KeyError::Missing { home: home.to_owned(), key: key.to_owned() })
+    // to gpgme, a gpg that cannot be started is one that knows no keys
+    second_best.ok_or_else(|| match gpgme::init().check_engine_version(gpgme::Protocol::OpenPgp) {
+        Ok(()) => KeyError::Missing { home: home.to_owned(), key: key.to_owned() },
+        Err(source) => KeyError::Engine { source },
+    })
 }
 
 fn usable(certificate: &Certificate, home: &Path, key: &str, name: &str) -> Result<(), KeyError> {
