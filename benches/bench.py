@@ -207,10 +207,12 @@ def part_large(lab, options):
     other = prefix.clone()
     for where in (prefix, other):
         where.updates("1Q-2024", "move dev-util/strace dev-debug/strace")
+    os.sync()  # so that neither side waits for what the preparation has left to write
     ours, memory, status = measured(["binpkg-resign", "--prefix", prefix.path, "apply"], prefix.environment())
     assert status == 0
     row("large", "binpkg-resign", ours, f"{memory / 1e6:.0f} MB; {size / ours / 1e6:.0f} MB/s")
     words = json.dumps({"old": "dev-util/strace", "new": "dev-debug/strace"}).encode()
+    os.sync()
     script, _ = timed(lambda: other.run(python, TOP / "benches/portage_script.py", stdin=words, timeout=3600))
     row("large", "script on Portage's API", script, f"{script / ours:.1f} times ours")
     for names in (("sha512", "blake2b"), ("md5", "sha1")):

@@ -284,6 +284,7 @@ def main():
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             answer = {"error": text.encode("utf-8", "backslashreplace").decode()}
+        signal.alarm(0)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
