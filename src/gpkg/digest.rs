@@ -12,7 +12,7 @@ use sha2::{Digest, Sha512};
 /// The size of one read, in bytes. Smaller members are digested in the calling thread.
 const CHUNK: usize = 1 << 20;
 /// How many chunks may be under way at once.
-const CHUNKS: usize = 8;
+const CHUNKS: usize = 16;
 /// What the place of a chunk in memory is a multiple of, in bytes: enough for direct writes to any disk.
 pub(super) const BLOCK: usize = 4096;
 
