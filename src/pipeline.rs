@@ -117,7 +117,6 @@ struct Part<'job> {
 
 /// A package that waits for its batch.
 struct Made {
-    job: usize,
     copy: Option<usize>,
     ready: Ready,
 }
@@ -217,7 +216,7 @@ impl Crew<'_> {
             .chain(in_place)
             .map(|part| {
                 let ready = self.sign(job, &verified, &part, signer).map_err(Unmade::Failed)?;
-                Ok(Made { job: place, copy: part.copy, ready })
+                Ok(Made { copy: part.copy, ready })
             })
             .collect()
     }

@@ -227,10 +227,11 @@ impl Store {
         pkgdir.join(STATE_DIRECTORY).symlink_metadata().is_ok()
     }
 
-    /// The identity of the index, to see whether anybody writes it meanwhile; none where there is no index.
+    /// The identity of the index, to see whether anybody writes it meanwhile; none where there is no index. A symbolic
+    /// link is followed, since what it points to is what gets replaced.
     #[must_use]
     pub fn index_identity(pkgdir: &Path) -> Option<Identity> {
-        pkgdir.join("Packages").symlink_metadata().ok().map(|facts| Identity::of(&facts))
+        pkgdir.join("Packages").metadata().ok().map(|facts| Identity::of(&facts))
     }
 
     /// The packages held from earlier runs, without starting one: nothing is written.

@@ -50,8 +50,10 @@ impl<'run> Ledger<'run> {
             return;
         }
         self.bytes = 0;
-        let (tags, batch): (Vec<(usize, Option<usize>)>, Vec<Ready>) =
-            std::mem::take(&mut self.batch).into_iter().map(|made| ((made.job, made.copy), made.ready)).unzip();
+        let (tags, batch): (Vec<(usize, Option<usize>)>, Vec<Ready>) = std::mem::take(&mut self.batch)
+            .into_iter()
+            .map(|made| ((made.ready.package, made.copy), made.ready))
+            .unzip();
         match self.store.commit(batch) {
             Ok(committed) => {
                 for ((place, copy), committed) in tags.into_iter().zip(committed) {

@@ -96,7 +96,7 @@ impl Drop for Staged {
 /// A sealed file with everything that its commit needs.
 #[derive(Debug)]
 pub struct Ready {
-    /// Which package of the run it is made of. Those of one package go in place together, or those that were not put
+    /// Which package of the run it is made of, by its place among the jobs. Those of one package go in place together, or those that were not put
     /// there yet stay away: a package and the copy under its new name must not part.
     pub package: usize,
     /// The file.

@@ -286,3 +286,17 @@ fn paths_do_not_leave_pkgdir() {
     assert!(matches!(store.stager().stage("out/n.gpkg.tar"), Err(StoreError::Escapes { .. })));
     assert!(!outside.path().join(".n.gpkg.tar.resign").exists());
 }
+
+#[test]
+fn a_new_index_is_seen_behind_a_symbolic_link_too() {
+    let place = Place::new();
+    std::fs::rename(place.path("Packages"), place.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", place.path("Packages")).unwrap();
+    let before = Store::index_identity(place.folder.path());
+    assert!(before.is_some() && before == Store::index_identity(place.folder.path()));
+    let mut store = place.store();
+    let package = ready(&store, PATH, Some(identity(&store)));
+    assert_eq!(store.commit(vec![package]).unwrap(), [Committed::Done]);
+    assert!(std::fs::symlink_metadata(place.path("Packages")).unwrap().is_symlink());
+    assert_ne!(before, Store::index_identity(place.folder.path()));
+}
