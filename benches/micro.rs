@@ -9,11 +9,11 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use binpkg_resign::index::PackageIndex;
 use binpkg_resign::plan::{Layout, Situation, plan};
+use binpkg_resign::portage::index::PackageIndex;
 use sha2::Digest;
 
-use binpkg_resign::updates::{Mtimedb, RepoSource, Rewriter, Selection, UpdateSet};
+use binpkg_resign::portage::updates::{Mtimedb, RepoSource, Rewriter, Selection, UpdateSet};
 
 const PACKAGES: usize = 60_000;
 const RUNS: usize = 7;
@@ -59,7 +59,9 @@ fn main() {
     let depend = depend("dev-util/strace");
     measure("rewriter: 10000 strings, a word changes", 10_000 * depend.len(), || {
         (0..10_000)
-            .filter(|_| rewriter.rewrite(black_box(&depend), binpkg_resign::atom::Eapi::parse("8"), None).is_some())
+            .filter(|_| {
+                rewriter.rewrite(black_box(&depend), binpkg_resign::portage::atom::Eapi::parse("8"), None).is_some()
+            })
             .count()
     });
 }

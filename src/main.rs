@@ -6,5 +6,5 @@ use binpkg_resign::cli::Cli;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    binpkg_resign::front::run(&Cli::parse())
+    binpkg_resign::terminal::run(&Cli::parse())
 }

@@ -10,9 +10,9 @@ mod simulation;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::atom::{Candidate, Cpv, Eapi, Slot};
-use crate::index::{DEPENDENCY_KEYS, Entry, PackageIndex};
-use crate::updates::{Rewriter, Update, UpdateSet};
+use crate::portage::atom::{Candidate, Cpv, Eapi, Slot};
+use crate::portage::index::{DEPENDENCY_KEYS, Entry, PackageIndex};
+use crate::portage::updates::{Rewriter, Update, UpdateSet};
 
 /// How packages lie in PKGDIR (`FEATURES=binpkg-multi-instance`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,7 +245,7 @@ impl Edit {
 
 /// The names that updates speak of: packages called so must be looked at whatever they depend on.
 fn names_in(updates: &UpdateSet) -> HashSet<&str> {
-    use crate::updates::Command;
+    use crate::portage::updates::Command;
     let mut names = HashSet::new();
     for update in updates.repos.iter().flat_map(|repo| repo.updates.iter()) {
         match &update.command {

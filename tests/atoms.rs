@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::sync::Arc;
 
-use binpkg_resign::atom::{
+use binpkg_resign::portage::atom::{
     Atom, Blocker, Candidate, Cpv, Eapi, Operator, Slot, SlotOperator, UseDefault, UseState, repository_name, vercmp,
 };
-use binpkg_resign::updates::{Command, Mtimedb, Problem, RepoSource, Rewriter, Selection, Update, UpdateSet};
+use binpkg_resign::portage::updates::{Command, Mtimedb, Problem, RepoSource, Rewriter, Selection, Update, UpdateSet};
 use serde_json::{Value, json};
 
 /// The Python that has Portage.

@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use binpkg_resign::atom::{Atom, Cpv, Eapi, vercmp};
-use binpkg_resign::gpkg::{Codec, Compression, Manifest, Metadata};
-use binpkg_resign::index::{Entry, PackageIndex};
+use binpkg_resign::package::gpkg::{Codec, Compression, Manifest, Metadata};
 use binpkg_resign::plan::{Layout, Situation, plan};
-use binpkg_resign::updates::{Mtimedb, RepoSource, Selection, UpdateSet};
+use binpkg_resign::portage::atom::{Atom, Cpv, Eapi, vercmp};
+use binpkg_resign::portage::index::{Entry, PackageIndex};
+use binpkg_resign::portage::updates::{Mtimedb, RepoSource, Selection, UpdateSet};
 
 fn inputs() -> usize {
     std::env::var("BINPKG_RESIGN_FUZZ").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000)

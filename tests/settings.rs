@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use binpkg_resign::settings::{Environment, Locations, Settings, SettingsError, split_words};
+use binpkg_resign::portage::settings::{Environment, Locations, Settings, SettingsError, split_words};
 use serde::Deserialize;
 
 /// One line of the oracle.

@@ -1,8 +1,8 @@
 //! The packages that the simulation of Portage's pass moves about, and what the index says of them.
 
 use super::{Change, Name, Step};
-use crate::atom::{Candidate, Cpv, Slot};
-use crate::index::{DEPENDENCY_KEYS, fields};
+use crate::portage::atom::{Candidate, Cpv, Slot};
+use crate::portage::index::{DEPENDENCY_KEYS, fields};
 
 /// One package in the simulation: an entry of the index, or a copy that a move made.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::instance::{Facts, Instance, Kind, build_time, text};
 use super::{Change, Collision, Edit, Layout, Name, Overwrites, Plan, Situation, Step, Work, names_in, renamed};
-use crate::atom::{Cpv, Eapi, Slot, repository_name, vercmp};
-use crate::index::DEPENDENCY_KEYS;
-use crate::updates::{Command, Rewriter, Update};
+use crate::portage::atom::{Cpv, Eapi, Slot, repository_name, vercmp};
+use crate::portage::index::DEPENDENCY_KEYS;
+use crate::portage::updates::{Command, Rewriter, Update};
 
 /// More passes than any history without an end needs: each must at least rename something.
 const PASS_LIMIT: usize = 1000;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::updates::{Mtimedb, RepoSource, Selection};
+use crate::portage::updates::{Mtimedb, RepoSource, Selection};
 use std::path::Path;
 
 /// Repositories with their update lines.

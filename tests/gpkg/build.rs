@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::oracle::{from_hex, hex};
-use binpkg_resign::gpkg::{Codec, Container, DigestPair, GpkgError, Kind, Manifest};
+use binpkg_resign::package::gpkg::{Codec, Container, DigestPair, GpkgError, Kind, Manifest};
 
 /// A tar member, or anything else that goes between members.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use binpkg_resign::gpkg::{
+use binpkg_resign::package::gpkg::{
     Codec, Compression, Container, DigestPair, Draft, Format, ImageSignature, Manifest, ManifestLine, NewContainer,
     file_digests,
 };

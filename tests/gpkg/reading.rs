@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use binpkg_resign::gpkg::{Codec, Compression, Container, Format, Manifest};
+use binpkg_resign::package::gpkg::{Codec, Compression, Container, Format, Manifest};
 use serde_json::{Value, json};
 
 use crate::build::examine_file;

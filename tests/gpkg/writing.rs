@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-use binpkg_resign::gpkg::{
+use binpkg_resign::package::gpkg::{
     Codec, Compression, Container, Draft, FileDigests, Format, GpkgError, ImageSignature, Manifest, Metadata,
     NewContainer, file_digests,
 };

@@ -1,0 +1,144 @@
+//! `doctor`: whether signing, keys, hook, PKGDIR and index are in order, and how to mend what is not.
+
+mod keys;
+mod packages;
+mod sync;
+
+pub use keys::expiry;
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{Error, Run};
+use crate::report::{Level, Status, Style, mark};
+
+/// What `doctor` found.
+#[derive(Debug, Serialize)]
+pub struct Diagnosis {
+    command: &'static str,
+    status: Status,
+    checks: Vec<Check>,
+    counts: Counts,
+    seconds: f64,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How it is.
+    pub state: State,
+    /// What was found.
+    pub text: String,
+    /// How to mend it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// In order.
+    Ok,
+    /// It works, but somebody should know.
+    Warning,
+    /// Packages can be lost, or cannot be signed.
+    Problem,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Counts {
+    ok: usize,
+    warning: usize,
+    problem: usize,
+}
+
+struct Doctor {
+    checks: Vec<Check>,
+}
+
+impl Doctor {
+    fn note(&mut self, name: &'static str, state: State, text: impl Into<String>, fix: Option<&str>) {
+        self.checks.push(Check { name, state, text: text.into(), fix: fix.map(str::to_owned) });
+    }
+
+    fn ok(&mut self, name: &'static str, text: impl Into<String>) {
+        self.note(name, State::Ok, text, None);
+    }
+
+    fn warn(&mut self, name: &'static str, text: impl Into<String>, fix: &str) {
+        self.note(name, State::Warning, text, Some(fix));
+    }
+
+    fn problem(&mut self, name: &'static str, text: impl Into<String>, fix: &str) {
+        self.note(name, State::Problem, text, Some(fix));
+    }
+}
+
+/// Looks at everything that must be in order for a sync to cost no package. Nothing is changed; one test signature is
+/// made, as `emerge` makes to unlock the key.
+///
+/// # Errors
+/// Portage's configuration cannot be read at all.
+pub fn diagnose(run: &Run<'_>) -> Result<Diagnosis, Error> {
+    let began = Instant::now();
+    let mut doctor = Doctor { checks: Vec::new() };
+    match run.settings.signing()? {
+        Some(signing) => {
+            doctor.ok("signing", format!("binary packages are signed with {}", signing.key));
+            keys::keys_of(&mut doctor, run, &signing)?;
+        }
+        None => doctor.warn(
+            "signing",
+            format!("binary packages are not signed here ({})", run.why_not_configured()?),
+            "to sign them, set FEATURES=\"binpkg-signing\", BINPKG_GPG_SIGNING_GPG_HOME and BINPKG_GPG_SIGNING_KEY",
+        ),
+    }
+    sync::hook(&mut doctor, run);
+    sync::switches(&mut doctor, run)?;
+    packages::packages(&mut doctor, run)?;
+    packages::held(&mut doctor, run)?;
+    packages::next_sync(&mut doctor, run)?;
+    let count = |state| doctor.checks.iter().filter(|check| check.state == state).count();
+    let counts = Counts { ok: count(State::Ok), warning: count(State::Warning), problem: count(State::Problem) };
+    let status = if counts.problem > 0 { Status::Incomplete } else { Status::Done };
+    let seconds = (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    Ok(Diagnosis { command: "doctor", status, checks: doctor.checks, counts, seconds })
+}
+
+impl Diagnosis {
+    /// 0, or 1 where there is a problem.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        u8::from(self.status == Status::Incomplete)
+    }
+
+    /// One JSON object.
+    ///
+    /// # Errors
+    /// It cannot be made (it always can).
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+
+    /// The text for people: a line a check, with the way to mend it beneath.
+    #[must_use]
+    pub fn to_text(&self, style: Style) -> String {
+        let mut out = String::new();
+        for check in &self.checks {
+            let (level, word) = match check.state {
+                State::Ok => (Level::Info, "ok     "),
+                State::Warning => (Level::Warning, "warning"),
+                State::Problem => (Level::Error, "problem"),
+            };
+            out += &format!("{}{word}  {}\n", mark(level, style), check.text);
+            if let Some(fix) = &check.fix {
+                out += &format!("{}           {fix}\n", mark(level, style));
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether the hook runs before Portage's update pass on this host.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::Doctor;
+use crate::commands::{Error, Run};
+use crate::portage::settings::SyncHooks;
+
+/// The hook as it is installed.
+const HOOK: &str = include_str!("../../../hooks/postsync.d/50-binpkg-resign");
+
+pub(super) fn hook(doctor: &mut Doctor, run: &Run<'_>) {
+    let folder = run.settings.config_root().join("etc/portage/postsync.d");
+    let mut found = Vec::new();
+    hooks_below(&folder, 8, &mut found);
+    let Some((path, text)) = found.into_iter().next() else {
+        let text = format!("no hook below {}: emerge --sync will remove signed packages", folder.display());
+        doctor.problem("hook", text, "install hooks/postsync.d/50-binpkg-resign there, executable");
+        return;
+    };
+    let mode = path.metadata().map_or(0, |facts| facts.permissions().mode());
+    let shown = path.display();
+    if mode & 0o111 == 0 {
+        doctor.problem(
+            "hook",
+            format!("{shown} is not executable: Portage passes it over"),
+            &format!("chmod +x {shown}"),
+        );
+    } else if text != HOOK {
+        doctor.warn("hook", format!("{shown} is not the hook of this version"), "compare it with the one shipped");
+    } else {
+        doctor.ok("hook", format!("{shown} is installed"));
+    }
+}
+
+/// Files that mention us, as Portage walks the folder: recursively, names with a dot before or `~` behind passed over.
+fn hooks_below(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, String)>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') || name.ends_with('~') {
+            continue;
+        }
+        if path.is_dir() && depth > 0 {
+            hooks_below(&path, depth - 1, found);
+        } else if let Ok(text) = std::fs::read_to_string(&path)
+            && text.contains("binpkg-resign")
+        {
+            found.push((path, text));
+        }
+    }
+}
+
+/// Settings of Portage's that keep the hook, or the pass, from running.
+pub(super) fn switches(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
+    let repositories = run.settings.repositories()?;
+    let on_change = repositories.iter().filter(|repository| repository.sync_hooks == SyncHooks::OnChange).count();
+    let always = repositories.iter().any(|repository| repository.sync_hooks == SyncHooks::Always);
+    if on_change > 0 && !always {
+        doctor.problem(
+            "hooks",
+            "sync-hooks-only-on-change is set on every repository: Portage's pass can run without the hook before it",
+            "take it out of repos.conf for one repository",
+        );
+    } else {
+        doctor.ok("hooks", "every sync runs the hooks");
+    }
+    let options = run.settings.get("EMERGE_DEFAULT_OPTS")?.unwrap_or_default();
+    let words: Vec<&str> = options.split_whitespace().collect();
+    let off = words.contains(&"--package-moves=n") || words.windows(2).any(|pair| pair == ["--package-moves", "n"]);
+    if off {
+        doctor.warn(
+            "moves",
+            "EMERGE_DEFAULT_OPTS has --package-moves=n: Portage applies no updates at all",
+            "with the hook it is not needed any more: take it out",
+        );
+    } else {
+        doctor.ok("moves", "Portage applies package moves");
+    }
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! With the real gpg, in homes of their own.
+
+use super::*;
+use crate::portage::settings::Signing;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A gpg home with a short path; its agent ends with it.
+struct Home {
+    folder: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Home {
+        let folder = tempfile::Builder::new().prefix("g.").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        Home { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn gpg(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut child = Command::new("gpg")
+            .arg("--homedir")
+            .arg(self.path())
+            .args(["--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "gpg {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
+    fn key(&self, user: &str, more: &[&str]) -> String {
+        let mut arguments = more.to_vec();
+        arguments.extend(["--quick-generate-key", user, "ed25519", "sign"]);
+        arguments.push(if more.is_empty() { "never" } else { "1y" });
+        self.gpg(&arguments, b"");
+        self.fingerprint(user)
+    }
+
+    fn fingerprint(&self, user: &str) -> String {
+        let listing = String::from_utf8(self.gpg(&["--with-colons", "--list-keys", user], b"")).unwrap();
+        let line = listing.lines().find(|line| line.starts_with("fpr:")).unwrap();
+        line.split(':').nth(9).unwrap().to_owned()
+    }
+
+    fn clear_sign(&self, key: &str, text: &str, more: &[&str]) -> Vec<u8> {
+        let mut arguments = more.to_vec();
+        arguments.extend(["--local-user", key, "--digest-algo", "SHA512", "--clear-sign"]);
+        self.gpg(&arguments, text.as_bytes())
+    }
+
+    fn signing(&self, key: &str) -> Signing {
+        Signing {
+            home: self.path().to_str().unwrap().to_owned(),
+            key: key.to_owned(),
+            digest: "SHA512".to_owned(),
+            base_command: "gpg --sign --armor [PORTAGE_CONFIG]".to_owned(),
+        }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf").arg("--homedir").arg(self.path()).args(["--kill", "all"]).status();
+    }
+}
+
+fn state_of(keyring: &Keyring, message: &[u8]) -> Vec<SignatureState> {
+    let (_, signatures) = keyring.verifier().unwrap().clear_signed(message).unwrap();
+    signatures.into_iter().map(|signature| signature.state).collect()
+}
+
+#[test]
+fn signatures_are_told_apart() {
+    let home = Home::new();
+    let ours = home.key("ours <ours@example.org>", &[]);
+    let other = home.key("other <other@example.org>", &[]);
+    let keyring = Keyring::open(home.path(), &ours, &[]).unwrap();
+    assert!(keyring.unusable().is_none());
+    let good = home.clear_sign(&ours, "text\n", &[]);
+    let (text, signatures) = keyring.verifier().unwrap().clear_signed(&good).unwrap();
+    assert_eq!((text.as_slice(), signatures[0].key.as_str()), (&b"text\n"[..], ours.as_str()));
+    assert_eq!((signatures[0].digest.as_str(), &signatures[0].state), ("SHA512", &SignatureState::Good));
+    assert_eq!(state_of(&keyring, &home.clear_sign(&other, "text\n", &[])), [SignatureState::UnknownKey]);
+    let both = home.clear_sign(&ours, "text\n", &["--local-user", &other]);
+    let states = state_of(&keyring, &both);
+    assert!(states.len() == 2 && states.contains(&SignatureState::UnknownKey), "{states:?}");
+    let tampered = String::from_utf8(good.clone()).unwrap().replace("text", "test");
+    assert!(matches!(state_of(&keyring, tampered.as_bytes())[..], [SignatureState::Bad(_)]));
+    assert!(state_of(&keyring, b"DATA image.tar 1 SHA512 aa\n").is_empty());
+    let mut framed = b"not signed\n".to_vec();
+    framed.extend_from_slice(&good);
+    framed.extend_from_slice(b"nor this\n");
+    let (text, signatures) = keyring.verifier().unwrap().clear_signed(&framed).unwrap();
+    assert_eq!((text.as_slice(), &signatures[0].state), (&b"text\n"[..], &SignatureState::Good));
+}
+
+#[test]
+fn an_expired_key_vouches_for_what_it_signed_while_it_lived() {
+    let home = Home::new();
+    let key = home.key("old <old@example.org>", &["--faked-system-time", "20200101T000000"]);
+    let keyring = Keyring::open(home.path(), &key, &[]).unwrap();
+    assert!(matches!(keyring.unusable(), Some(KeyError::Expired { .. })));
+    let then = home.clear_sign(&key, "text\n", &["--faked-system-time", "20200601T000000"]);
+    assert_eq!(state_of(&keyring, &then), [SignatureState::Good]);
+}
+
+#[test]
+fn a_revoked_key_vouches_for_nothing() {
+    let home = Home::new();
+    let key = home.key("gone <gone@example.org>", &[]);
+    let message = home.clear_sign(&key, "text\n", &[]);
+    let certificate = home.path().join(format!("openpgp-revocs.d/{key}.rev"));
+    let certificate = std::fs::read_to_string(certificate).unwrap().replace(":-----BEGIN", "-----BEGIN");
+    home.gpg(&["--import"], certificate.as_bytes());
+    let keyring = Keyring::open(home.path(), &key, &[]).unwrap();
+    assert!(matches!(keyring.unusable(), Some(KeyError::Revoked { .. })));
+    assert_eq!(state_of(&keyring, &message), [SignatureState::RevokedKey]);
+}
+
+#[test]
+fn keys_that_are_not_there_are_named() {
+    let home = Home::new();
+    let error = Keyring::open(Path::new("/nonexistent/gpg"), "0x1234", &[]).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/gpg"), "{error}");
+    let error = Keyring::open(home.path(), "nobody@example.org", &[]).unwrap_err();
+    assert!(error.to_string().contains("nobody@example.org"), "{error}");
+    let key = home.key("k <k@example.org>", &[]);
+    let public = home.gpg(&["--export", &key], b"");
+    let elsewhere = Home::new();
+    elsewhere.gpg(&["--import"], &public);
+    let keyring = Keyring::open(elsewhere.path(), &key, &[]).unwrap();
+    assert!(matches!(keyring.unusable(), Some(KeyError::NoSecret { .. })), "{:?}", keyring.unusable());
+}
+
+#[test]
+fn every_way_to_name_a_key_finds_it() {
+    let home = Home::new();
+    let key = home.key("named <named@example.org>", &[]);
+    let long_id = format!("0x{}", &key[24..]);
+    for name in [key.as_str(), &long_id, "named@example.org", &format!("{key}!"), &format!("{long_id}!")] {
+        let keyring = Keyring::open(home.path(), name, &[]).unwrap();
+        assert_eq!(keyring.signing().fingerprint, key, "{name}");
+        assert_eq!(keyring.exact().is_some(), name.ends_with('!'), "{name}");
+    }
+}
+
+#[test]
+fn a_migrated_key_counts_as_ours_but_does_not_sign() {
+    let home = Home::new();
+    let new = home.key("new <new@example.org>", &[]);
+    let old = home.key("old <old@example.org>", &[]);
+    let message = home.clear_sign(&old, "text\n", &[]);
+    let keyring = Keyring::open(home.path(), &new, &[(old.clone(), new.clone())]).unwrap();
+    assert_eq!(state_of(&keyring, &message), [SignatureState::Good]);
+    assert!(keyring.has_former_keys() && keyring.is_former(&old) && !keyring.is_former(&new));
+}
+
+fn command_within(signing: &Signing, timeout: Duration) -> SigningCommand {
+    let line = |kind| sign::with_config(signing, kind);
+    let (detached, clear) = (line(sign::Kind::Detached), line(sign::Kind::Clear));
+    SigningCommand::new(&detached, &clear, &signing.digest, std::env::vars_os().collect(), None, timeout).unwrap()
+}
+
+fn command(signing: &Signing) -> SigningCommand {
+    command_within(signing, Duration::from_secs(20))
+}
+
+#[test]
+fn the_default_command_signs_and_the_result_is_checked() {
+    let home = Home::new();
+    let key = home.key("ours <ours@example.org>", &[]);
+    let keyring = Keyring::open(home.path(), &key, &[]).unwrap();
+    let command = command(&home.signing(&key));
+    let mut signer = Signer::new(&command, keyring.verifier().unwrap());
+    let signature = signer.detached(b"data").unwrap();
+    let found = keyring.verifier().unwrap().detached(&signature, &b"data"[..]).unwrap();
+    assert_eq!((&found[0].state, found[0].digest.as_str()), (&SignatureState::Good, "SHA512"));
+    let message = signer.clear("DATA a 1 SHA512 aa\n").unwrap();
+    assert!(message.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----"));
+}
+
+fn refusal(home: &Home, key: &str, base_command: &str) -> String {
+    let keyring = Keyring::open(home.path(), key, &[]).unwrap();
+    let signing = Signing { base_command: base_command.to_owned(), ..home.signing(key) };
+    let command = command_within(&signing, Duration::from_secs(5));
+    let mut signer = Signer::new(&command, keyring.verifier().unwrap());
+    signer.detached(b"data").unwrap_err().to_string()
+}
+
+#[test]
+fn a_command_that_does_not_sign_as_asked_is_refused() {
+    let home = Home::new();
+    let key = home.key("ours <ours@example.org>", &[]);
+    let other = home.key("other <other@example.org>", &[]);
+    let script = |text: &str| -> PathBuf {
+        let path = home.path().join("wrapper");
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        path
+    };
+    let base = home.path().display().to_string();
+    let run = |text: &str| refusal(&home, &key, &format!("{} [PORTAGE_CONFIG]", script(text).display()));
+    assert!(run("cat >/dev/null; echo rubbish").contains("no armored signature"));
+    assert!(run("exec gpg --sign --armor --homedir \"$2\" --detach-sig -u ".to_owned().as_str()).contains("failed"));
+    let other_key = format!("exec gpg --homedir {base} --batch --armor --digest-algo SHA512 -u {other} --detach-sig");
+    assert!(run(&other_key).contains("a signature of another key"));
+    let weaker = format!("exec gpg --homedir {base} --batch --armor --digest-algo SHA256 -u {key} --detach-sig");
+    assert!(run(&weaker).contains("digest SHA256 instead of SHA512"));
+    let elsewhere =
+        format!("echo other | gpg --homedir {base} --batch --armor --digest-algo SHA512 -u {key} --detach-sig");
+    assert!(run(&elsewhere).contains("not good"));
+    assert!(run("cat >/dev/null; echo 'gpg: signing failed: No pinentry' >&2; exit 2").contains("unlock it"));
+    assert!(refusal(&home, &key, "/nonexistent/gpg").contains("/nonexistent/gpg"));
+}
+
+#[test]
+fn a_command_that_hangs_is_ended_and_not_tried_again() {
+    let home = Home::new();
+    let key = home.key("ours <ours@example.org>", &[]);
+    let keyring = Keyring::open(home.path(), &key, &[]).unwrap();
+    let signing = Signing { base_command: "sh -c 'sleep 600 & wait'".to_owned(), ..home.signing(&key) };
+    let command = command_within(&signing, Duration::from_millis(300));
+    let began = std::time::Instant::now();
+    let mut signer = Signer::new(&command, keyring.verifier().unwrap());
+    assert!(matches!(signer.detached(b"data"), Err(SignError::TimedOut { .. })));
+    assert!(matches!(signer.detached(b"data"), Err(SignError::GivenUp)));
+    assert!(began.elapsed() < Duration::from_secs(20));
+}

@@ -1,0 +1,4 @@
+//! The folder of packages.
+
+pub mod store;
+pub(crate) mod unlisted;

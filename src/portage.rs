@@ -1,0 +1,6 @@
+//! What Portage's own files mean: configuration, update files, atoms, the package index.
+
+pub mod atom;
+pub mod index;
+pub mod settings;
+pub mod updates;

@@ -1,0 +1,216 @@
+//! What stands between the command line and the library: settings, messages, output, exit status.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Colour, Command, Common, HeldCommand};
+use crate::commands::doctor::{self, Diagnosis};
+use crate::commands::verify::{self as audit, Audit};
+use crate::commands::{Error, Run, apply, held, rekey};
+use crate::portage::settings::{Environment, Locations, Settings};
+use crate::portage::updates::Selection;
+use crate::report::{Detail, Level, Mode, Report, Style, mark};
+use crate::resign::Interrupt;
+
+/// Runs a command; prints what there is to say.
+#[must_use]
+pub fn run(cli: &Cli) -> ExitCode {
+    let style = |stream_is_terminal: bool| match cli.common.color {
+        Colour::Y => Style::Coloured,
+        Colour::Auto if stream_is_terminal && !colours_unwanted() => Style::Coloured,
+        Colour::Auto | Colour::N => Style::Plain,
+    };
+    start_log(&cli.common, style(std::io::stderr().is_terminal()));
+    let interrupt = Interrupt::default();
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let number = usize::try_from(signal).unwrap_or(1);
+        let flag = std::sync::Arc::clone(&interrupt.0);
+        if let Err(error) = signal_hook::flag::register_usize(signal, flag, number) {
+            log::debug!("signal {signal} cannot be caught: {error}");
+        }
+    }
+    let bar = Progress::new(&cli.common);
+    let outcome = execute(cli, &interrupt, &bar);
+    bar.finish();
+    let answer = match outcome {
+        Ok(answer) => answer,
+        Err(error) => {
+            log::error!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let text = if cli.common.json {
+        answer.to_json().map_or_else(|error| error.to_string(), |json| json + "\n")
+    } else {
+        answer.to_text(style(std::io::stdout().is_terminal()), detail(&cli.common))
+    };
+    // a reader that went away (a closed pipe) is no failure of the run
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    match interrupt.signal() {
+        Some(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(130)),
+        None => ExitCode::from(answer.exit_status()),
+    }
+}
+
+/// What a command has to say.
+enum Answer {
+    Report(Report),
+    Audit(Audit),
+    Diagnosis(Diagnosis),
+    Text(String),
+}
+
+impl Answer {
+    fn to_json(&self) -> Result<String, serde_json::Error> {
+        match self {
+            Answer::Report(report) => report.to_json(),
+            Answer::Audit(audit) => audit.to_json(),
+            Answer::Diagnosis(diagnosis) => diagnosis.to_json(),
+            Answer::Text(text) => serde_json::to_string(text),
+        }
+    }
+
+    fn to_text(&self, style: Style, detail: Detail) -> String {
+        match self {
+            Answer::Report(report) => report.to_text(style, detail),
+            Answer::Audit(audit) => audit.to_text(style, detail),
+            Answer::Diagnosis(diagnosis) => diagnosis.to_text(style),
+            Answer::Text(text) => text.clone(),
+        }
+    }
+
+    fn exit_status(&self) -> u8 {
+        match self {
+            Answer::Report(report) => report.exit_status(),
+            Answer::Audit(audit) => audit.exit_status(),
+            Answer::Diagnosis(diagnosis) => diagnosis.exit_status(),
+            Answer::Text(_) => 0,
+        }
+    }
+}
+
+fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, Error> {
+    let common = &cli.common;
+    if let Command::Completions { shell } = cli.command {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "binpkg-resign", &mut text);
+        return Ok(Answer::Text(String::from_utf8_lossy(&text).into_owned()));
+    }
+    let locations = Locations {
+        config_root: common.config_root.clone(),
+        root: common.root.clone(),
+        eprefix: common.prefix.clone(),
+        pkgdir: common.pkgdir.clone(),
+    };
+    let settings = Settings::load(&locations, Environment::of_process())?;
+    let progress = |done, all| bar.show(done, all);
+    let run = |mode| Run {
+        settings: &settings,
+        mode,
+        jobs: jobs(common),
+        terminal: terminal(),
+        interrupt,
+        progress: &progress,
+    };
+    let mode = |pretend: bool| if pretend { Mode::Pretend } else { Mode::Real };
+    let report = match &cli.command {
+        Command::Apply { pretend, all } => {
+            apply::apply(&run(mode(*pretend)), if *all { Selection::All } else { Selection::Pending })
+        }
+        Command::Held { command: None | Some(HeldCommand::List) } => held::list(&run(Mode::Real)),
+        Command::Held { command: Some(HeldCommand::Retry) } => held::retry(&run(Mode::Real)),
+        Command::Held { command: Some(HeldCommand::Drop { paths }) } => held::give_up(&run(Mode::Real), paths),
+        Command::Rekey { pretend } => rekey::rekey(&run(mode(*pretend))),
+        Command::Verify { files } => return Ok(Answer::Audit(audit::audit(&run(Mode::Real), files)?)),
+        Command::Doctor => return Ok(Answer::Diagnosis(doctor::diagnose(&run(Mode::Real))?)),
+        Command::Completions { .. } => return Ok(Answer::Text(String::new())),
+    };
+    report.map(Answer::Report)
+}
+
+/// A bar on a terminal, for what takes longer than a second.
+struct Progress {
+    began: Instant,
+    bar: Option<indicatif::ProgressBar>,
+}
+
+impl Progress {
+    fn new(common: &Common) -> Progress {
+        let wanted = !common.json && !common.quiet && std::io::stderr().is_terminal();
+        let bar = wanted.then(|| {
+            let style = indicatif::ProgressStyle::with_template(" * {bar:40} {pos} of {len} packages, {eta} left");
+            let bar = indicatif::ProgressBar::hidden();
+            match style {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        });
+        Progress { began: Instant::now(), bar }
+    }
+
+    fn show(&self, done: usize, all: usize) {
+        let Some(bar) = &self.bar else { return };
+        if bar.is_hidden() && self.began.elapsed() > Duration::from_secs(1) {
+            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        }
+        bar.set_length(u64::try_from(all).unwrap_or_default());
+        bar.set_position(u64::try_from(done).unwrap_or_default());
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn jobs(common: &Common) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    common.jobs.map_or_else(processors, std::num::NonZeroUsize::get)
+}
+
+/// The terminal that Portage would name in `GPG_TTY`: that of standard output.
+fn terminal() -> Option<String> {
+    let name = rustix::termios::ttyname(std::io::stdout(), Vec::new()).ok()?;
+    name.into_string().ok()
+}
+
+fn colours_unwanted() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let portage_off = std::env::var("NOCOLOR").is_ok_and(|value| matches!(value.as_str(), "yes" | "true"));
+    portage_off || set("NO_COLOR")
+}
+
+fn detail(common: &Common) -> Detail {
+    match (common.quiet, common.verbose) {
+        (true, _) => Detail::Quiet,
+        (_, true) => Detail::Verbose,
+        _ => Detail::Normal,
+    }
+}
+
+/// Messages go to standard error, marked as Portage marks them.
+fn start_log(common: &Common, style: Style) {
+    let level = match detail(common) {
+        Detail::Quiet => "error",
+        Detail::Normal => "warn",
+        Detail::Verbose => "info",
+    };
+    let environment = env_logger::Env::default().default_filter_or(level);
+    let started = env_logger::Builder::from_env(environment)
+        .format(move |out, record| {
+            let level = match record.level() {
+                log::Level::Error => Level::Error,
+                log::Level::Warn => Level::Warning,
+                _ => Level::Info,
+            };
+            writeln!(out, "{}{}", mark(level, style), record.args())
+        })
+        .try_init();
+    if let Err(error) = started {
+        log::debug!("the log was started before: {error}");
+    }
+}
