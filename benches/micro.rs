@@ -67,13 +67,16 @@ fn main() {
     });
 }
 
+/// What it is, its update lines, and the block of each package.
+type Case<'a> = (&'a str, String, &'a dyn Fn(usize) -> String);
+
 /// A tenth of the packages is concerned: what it costs must grow as the index does, whatever they have in common.
 fn growth() {
     let folder = tempfile::tempdir().expect("a folder for update files");
     for packages in [50_000, 100_000, 200_000] {
         let concerned = packages / 10;
         println!("{concerned} of {packages} packages are concerned");
-        let cases: [(&str, String, &dyn Fn(usize) -> String); 4] = [
+        let cases: [Case<'_>; 4] = [
             ("planner: dependencies", "move dev-util/strace dev-debug/strace\n".to_owned(), &|number| {
                 let depend = if number < concerned { "dev-util/strace" } else { "dev-libs/other" };
                 small_entry(&format!("app-misc/pkg{number:06}"), "1", 1, depend)
