@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::Mode;
+
 /// Keeps signed binary packages through package moves: applies profiles/updates to them and signs them again, before
 /// Portage's own update pass removes them.
 #[derive(Debug, Parser)]
@@ -108,11 +110,41 @@ pub enum HeldCommand {
     /// Show them: package, size, since when, why
     List,
     /// Do what is still to be done and bring them back
-    Retry,
+    Retry {
+        /// Say what would be done; write nothing and sign nothing
+        #[arg(short, long)]
+        pretend: bool,
+    },
     /// Give them up: remove them for good
     Drop {
-        /// Their paths below PKGDIR, as `held list` shows them
-        #[arg(required = true, value_name = "PATH")]
-        paths: Vec<String>,
+        /// Their names or paths, as `held list` shows them
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
+}
+
+impl Command {
+    /// The name of the command.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Apply { .. } => "apply",
+            Command::Held { .. } => "held",
+            Command::Verify { .. } => "verify",
+            Command::Doctor => "doctor",
+            Command::Rekey { .. } => "rekey",
+            Command::Completions { .. } => "completions",
+        }
+    }
+
+    /// Whether it is to write.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match self {
+            Command::Apply { pretend: true, .. }
+            | Command::Rekey { pretend: true }
+            | Command::Held { command: Some(HeldCommand::Retry { pretend: true }) } => Mode::Pretend,
+            _ => Mode::Real,
+        }
+    }
 }

@@ -1,24 +1,29 @@
-//! What the commands that sign have in common: settings, keys, the store, and how a run is begun and ended.
+//! The commands, each from top to bottom in its own room, and what they have in common: the context of a run, and the
+//! one type of what can keep a run from its work.
 
-use std::path::{Path, PathBuf};
-
-use crate::package::gpkg::{Codec, Compression, Container};
-use crate::package::openpgp::{KeyError, Keyring, SignError, SigningCommand, sign};
-use crate::portage::index::{IndexError, PackageIndex};
 pub mod apply;
 pub mod doctor;
 pub mod held;
 pub mod rekey;
 pub mod verify;
 
-use crate::pkgdir::store::{self, AtRisk, IndexCompression, Store};
-use crate::plan::{Collision, Overwrites, Work};
+mod account;
+mod concerned;
+
+use std::path::{Path, PathBuf};
+
+use crate::interrupt::Interrupt;
+use crate::outcome::Reason;
+use crate::package::gpkg::{Codec, Compression};
+use crate::package::openpgp::{KeyError, Keyring, SignError, SigningCommand, sign};
+use crate::pkgdir::store::{IndexCompression, Patience, Reader, Store};
+use crate::pkgdir::{Pkgdir, PkgdirError};
+use crate::plan::Layout;
 use crate::portage::settings::{self, Settings, Signing};
 use crate::portage::updates::{Mtimedb, RepoSource, Selection, UpdateSet};
-use crate::report::{Mode, Outcome};
-use crate::resign::{self, Crew, History, Interrupt, Job, Purpose};
+use crate::resign::{self, Crew, Job, Purpose, Results};
 
-/// Why a run could not be begun: nothing was changed.
+/// Why a run, or a part of it, could not be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Portage's configuration.
@@ -27,18 +32,15 @@ pub enum Error {
     /// What Portage remembers of the update files.
     #[error(transparent)]
     Updates(#[from] crate::portage::updates::UpdatesError),
-    /// The index.
+    /// PKGDIR, its index or our own state in it.
     #[error(transparent)]
-    Index(#[from] IndexError),
+    Pkgdir(#[from] PkgdirError),
     /// There is no index, but there are packages.
-    #[error("{} is missing, while there are packages: make it with `emaint binhost --fix`", pkgdir.join("Packages").display())]
+    #[error("{} is missing, while there are packages: `binpkg-resign index` makes it", pkgdir.join("Packages").display())]
     NoIndex {
         /// PKGDIR.
         pkgdir: PathBuf,
     },
-    /// PKGDIR cannot be written, or our journal not read.
-    #[error(transparent)]
-    Store(#[from] store::StoreError),
     /// The signing command as configured.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -46,11 +48,20 @@ pub enum Error {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// A held package that is not there.
-    #[error("no package is held as {path}; `binpkg-resign held` lists them")]
+    #[error("no package is held as {name}; `binpkg-resign held` lists them")]
     NotHeld {
-        /// The path as it was given.
-        path: String,
+        /// The name or path as it was given.
+        name: String,
     },
+}
+
+/// Whether a run writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It does what is to be done.
+    Real,
+    /// It only says what it would do.
+    Pretend,
 }
 
 /// How a command is run.
@@ -71,92 +82,144 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     /// Why packages are not signed here.
-    pub(crate) fn why_not_configured(&self) -> Result<String, Error> {
+    fn why_not_configured(&self) -> Result<String, Error> {
         Ok(self.settings.why_not_signing()?.map(|why| why.to_string()).unwrap_or_default())
     }
 
-    pub(crate) fn open_store(&self) -> Result<Store, Error> {
+    /// PKGDIR; none where it is not there.
+    fn pkgdir(&self) -> Result<Option<Pkgdir>, Error> {
+        Ok(Pkgdir::open(self.settings.pkgdir()?)?)
+    }
+
+    /// How packages lie in PKGDIR.
+    fn layout(&self) -> Result<Layout, Error> {
+        let numbered = self.settings.has_feature("binpkg-multi-instance")?;
+        Ok(if numbered { Layout::MultiInstance } else { Layout::Flat })
+    }
+
+    /// The updates to apply, in Portage's order.
+    fn updates(&self, selection: Selection) -> Result<UpdateSet, Error> {
+        let sources: Vec<RepoSource> = (self.settings.repositories()?.iter())
+            .map(|repository| RepoSource {
+                name: repository.name.clone(),
+                updates_dir: repository.location.join("profiles/updates"),
+            })
+            .collect();
+        let remembered = match selection {
+            Selection::Pending => Mtimedb::read(&self.settings.mtimedb_path()?)?,
+            Selection::All => Mtimedb::default(),
+        };
+        Ok(UpdateSet::read(&sources, &remembered, selection))
+    }
+
+    fn open_store(&self, pkgdir: &Pkgdir) -> Result<Store, Error> {
         let gzip = self.settings.has_feature("compress-index")?;
         let compression = if gzip { IndexCompression::Gzip } else { IndexCompression::None };
-        Ok(Store::open(self.settings.pkgdir()?, compression)?)
+        // with somebody there to press Ctrl-C, there is no hurry; a setting that is wrong is told of where it is used
+        let limit = self.settings.sign_timeout().unwrap_or(settings::SIGN_TIMEOUT);
+        let limit = self.terminal.is_none().then_some(limit);
+        let patience = Patience { limit, interrupt: self.interrupt.clone() };
+        Ok(Store::open(pkgdir, compression, patience)?)
     }
 
-    /// Gives the packages at risk their second names, before anything is changed; those held before have theirs.
-    pub(crate) fn begin(&self, store: &mut Store, jobs: &mut [Job]) -> Result<(), Error> {
-        let staged = jobs.iter().flat_map(|job| edits(&job.work).map(|edit| edit.path.clone())).collect();
-        let new = |job: &&mut Job| job.history == History::New;
-        let at_risk = jobs.iter_mut().filter(new).map(|job| at_risk(job)).collect();
-        let names = store.begin(at_risk, staged)?;
-        for (job, name) in jobs.iter_mut().filter(new).zip(names) {
-            job.held = name;
+    /// Gives the packages at risk their backups, before anything is changed; those held before have theirs.
+    fn begin(&self, store: &mut Store, jobs: &mut [Job]) {
+        let new = |job: &&mut Job| job.backup.is_none();
+        let at_risk = jobs.iter_mut().filter(new).map(|job| job.at_risk()).collect();
+        let backups = store.begin(at_risk);
+        for (job, backup) in jobs.iter_mut().filter(new).zip(backups) {
+            job.backup = Some(backup);
         }
-        Ok(())
     }
 
-    /// Verify, rewrite, sign and commit; where the keys cannot be used at all, everything signed is kept safe.
-    pub(crate) fn resign(
+    /// Verify, rewrite, sign and commit; where the keys, or the configuration, cannot be used at all, everything signed
+    /// is kept safe, and the error says why.
+    fn resign(
         &self,
         signing: &Signing,
+        repository: &str,
         store: &mut Store,
         jobs: &[Job],
         purpose: Purpose,
-    ) -> Result<Vec<(History, Outcome)>, Error> {
+    ) -> (Results, Option<Error>) {
+        let reader = store.reader();
+        let done = self.with_crew(signing, repository, &reader, purpose, |crew| crew.run(store, jobs));
+        match done {
+            Ok(Ok(results)) => (results, None),
+            Ok(Err(error)) => (resign::keep_all(store, jobs, &Reason::Key(error.into())), None),
+            Err(error) => {
+                let reason = Reason::Setup(error.to_string().into());
+                (resign::keep_all(store, jobs, &reason), Some(error))
+            }
+        }
+    }
+
+    /// What [`Run::resign`] would do.
+    fn pretend(
+        &self,
+        signing: &Signing,
+        repository: &str,
+        reader: &Reader,
+        jobs: &[Job],
+        purpose: Purpose,
+    ) -> (Vec<crate::outcome::Outcome>, Option<Error>) {
+        match self.with_crew(signing, repository, reader, purpose, |crew| crew.pretend(jobs)) {
+            Ok(Ok(outcomes)) => (outcomes, None),
+            Ok(Err(error)) => (resign::would_keep_all(reader, jobs, &Reason::Key(error.into())), None),
+            Err(error) => {
+                let reason = Reason::Setup(error.to_string().into());
+                (resign::would_keep_all(reader, jobs, &reason), Some(error))
+            }
+        }
+    }
+
+    /// Lets `work` have the keys, the signing command and the settings; the inner error is one that concerns the keys,
+    /// not the configuration.
+    fn with_crew<T>(
+        &self,
+        signing: &Signing,
+        repository: &str,
+        reader: &Reader,
+        purpose: Purpose,
+        work: impl FnOnce(&Crew<'_>) -> T,
+    ) -> Result<Result<T, KeyError>, Error> {
+        let (foreign, compression, codec) = (self.settings.foreign()?, self.compression()?, self.codec()?);
+        let command = self.signing_command(signing)?;
         let keyring = match self.open_keyring(signing)? {
             Ok(keyring) => keyring,
-            Err(error) => return Ok(resign::keep_all(store, jobs, &error.to_string())),
+            Err(error) => return Ok(Err(error)),
         };
-        if let Some(text) = crate::commands::doctor::expiry(&keyring) {
+        if let Some(text) = doctor::expiry(&keyring) {
             log::warn!("{text}; `binpkg-resign doctor` says how to extend it");
         }
-        let crew = Crew {
+        Ok(Ok(work(&Crew {
             keyring: &keyring,
-            command: &self.signing_command(signing)?,
-            codec: &self.codec()?,
-            compression: self.compression()?,
-            stager: store.stager(),
-            foreign: self.settings.foreign()?,
+            command: &command,
+            codec: &codec,
+            compression,
+            reader,
+            repository,
+            foreign,
             purpose,
             jobs: self.jobs,
             interrupt: self.interrupt,
             progress: self.progress,
-        };
-        Ok(crew.run(store, jobs))
-    }
-
-    /// What [`Run::resign`] would do.
-    pub(crate) fn pretend(
-        &self,
-        signing: &Signing,
-        jobs: &[Job],
-        purpose: Purpose,
-    ) -> Result<Vec<(History, Outcome)>, Error> {
-        let pkgdir = self.settings.pkgdir()?;
-        Ok(match self.open_keyring(signing)? {
-            Ok(keyring) => resign::pretend(pkgdir, jobs, &keyring, &self.codec()?, self.settings.foreign()?, purpose),
-            Err(error) => resign::would_keep_all(pkgdir, jobs, &error.to_string()),
-        })
-    }
-
-    /// Ends the run; returns how many packages are held.
-    pub(crate) fn finish(&self, store: Store) -> Result<usize, Error> {
-        let held = store.records().len();
-        store.finish()?;
-        Ok(held)
+        })))
     }
 
     /// Our certificates; the inner error is one that concerns the keys, not the configuration.
-    pub(crate) fn open_keyring(&self, signing: &Signing) -> Result<Result<Keyring, KeyError>, Error> {
+    fn open_keyring(&self, signing: &Signing) -> Result<Result<Keyring, KeyError>, Error> {
         let migrations = self.settings.key_migrations()?.into_iter().map(|pair| (pair.old, pair.new));
         let keyring = Keyring::open(Path::new(&signing.home), &signing.key, &migrations.collect::<Vec<_>>());
         Ok(if signing.runs_gpg() { keyring } else { keyring.map(Keyring::with_secret_elsewhere) })
     }
 
-    pub(crate) fn signing_command(&self, signing: &Signing) -> Result<SigningCommand, Error> {
+    fn signing_command(&self, signing: &Signing) -> Result<SigningCommand, Error> {
         self.command_on(self.terminal.clone(), signing)
     }
 
     /// The signing command as a sync under cron would run it.
-    pub(crate) fn signing_command_without_terminal(&self, signing: &Signing) -> Result<SigningCommand, Error> {
+    fn signing_command_without_terminal(&self, signing: &Signing) -> Result<SigningCommand, Error> {
         self.command_on(None, signing)
     }
 
@@ -170,7 +233,7 @@ impl Run<'_> {
     }
 
     /// The programs and settings for packing metadata.
-    pub(crate) fn codec(&self) -> Result<Codec, Error> {
+    fn codec(&self) -> Result<Codec, Error> {
         let settings = self.settings;
         // a broken file is found here, so that the look-ups below have nothing to report
         settings.get("BINPKG_COMPRESS_FLAGS")?;
@@ -180,93 +243,7 @@ impl Run<'_> {
     }
 
     /// How Portage would pack new metadata; none where the setting is not one it knows.
-    pub(crate) fn compression(&self) -> Result<Option<Compression>, Error> {
+    fn compression(&self) -> Result<Option<Compression>, Error> {
         Ok(Compression::from_setting(self.settings.get("BINPKG_COMPRESS")?.unwrap_or_default()))
-    }
-}
-
-/// The updates to apply, in Portage's order.
-pub(crate) fn read_updates(settings: &Settings, selection: Selection) -> Result<UpdateSet, Error> {
-    let sources: Vec<RepoSource> = (settings.repositories()?.iter())
-        .map(|repository| RepoSource {
-            name: repository.name.clone(),
-            updates_dir: repository.location.join("profiles/updates"),
-        })
-        .collect();
-    let remembered = match selection {
-        Selection::Pending => Mtimedb::read(&settings.mtimedb_path()?)?,
-        Selection::All => Mtimedb::default(),
-    };
-    Ok(UpdateSet::read(&sources, &remembered, selection))
-}
-
-fn edits(work: &Work) -> impl Iterator<Item = &crate::plan::Edit> {
-    work.in_place.iter().chain(&work.copies)
-}
-
-fn at_risk(job: &Job) -> AtRisk {
-    let mut updates: Vec<String> = Vec::new();
-    for change in edits(&job.work).flat_map(|edit| &edit.changes) {
-        if !updates.contains(&change.update) {
-            updates.push(change.update.clone());
-        }
-    }
-    AtRisk {
-        path: job.work.path.clone(),
-        cpv: job.work.cpv.clone(),
-        build_id: job.work.build_id.clone(),
-        updates,
-        entry: job.base.to_text(),
-    }
-}
-
-/// The index of PKGDIR; none where there are no packages either.
-pub(crate) fn read_index(pkgdir: &Path) -> Result<Option<PackageIndex>, Error> {
-    match PackageIndex::read(&pkgdir.join("Packages"))? {
-        Some(index) => Ok(Some(index)),
-        None if has_packages(pkgdir, 3) => Err(Error::NoIndex { pkgdir: pkgdir.to_owned() }),
-        None => Ok(None),
-    }
-}
-
-/// Whether there is a package in a folder or, so deep, below it.
-fn has_packages(folder: &Path, depth: usize) -> bool {
-    let Ok(entries) = std::fs::read_dir(folder) else { return false };
-    entries.flatten().any(|entry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => depth > 1 && has_packages(&entry.path(), depth - 1),
-        Ok(_) => entry.file_name().to_string_lossy().ends_with(".gpkg.tar"),
-        Err(_) => false,
-    })
-}
-
-/// In the flat layout Portage moves an unsigned package over another one of its new name. Where that other one is
-/// signed, it is kept safe before.
-pub(crate) fn foresee_collisions(jobs: &mut Vec<Job>, collisions: &[Collision], index: &PackageIndex, pkgdir: &Path) {
-    let is_signed = |path: &str| {
-        let (file, _) = store::open_package(pkgdir, path).ok()?;
-        Container::open(file, &pkgdir.join(path)).and_then(|container| container.has_signatures()).ok()
-    };
-    for collision in collisions.iter().filter(|collision| collision.overwrites == Overwrites::Yes) {
-        let path = &collision.destination;
-        if is_signed(&collision.source_path) != Some(false) || is_signed(path) == Some(false) {
-            continue;
-        }
-        let reason = format!("Portage moves the unsigned {} over it ({})", collision.source_path, collision.update);
-        if let Some(job) = jobs.iter_mut().find(|job| job.work.path == *path) {
-            job.work.doomed = Some(reason);
-            continue;
-        }
-        let found = index.at_path(path).into_iter().find_map(|number| Some((number, index.entry(number)?)));
-        let Some((number, base)) = found else { continue };
-        let work = Work {
-            number,
-            path: path.clone(),
-            cpv: base.get("CPV").unwrap_or_default().to_owned(),
-            build_id: base.get("BUILD_ID").map(str::to_owned),
-            in_place: None,
-            copies: Vec::new(),
-            doomed: Some(reason),
-        };
-        jobs.push(Job::new(work, base));
     }
 }

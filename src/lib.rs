@@ -23,6 +23,8 @@
 
 pub mod cli;
 pub mod commands;
+pub mod interrupt;
+pub mod outcome;
 pub mod package;
 pub mod pkgdir;
 pub mod plan;

@@ -4,6 +4,7 @@
 //! Portage's own order, and repeats it until a pass has nothing left to do: since Portage's pass runs after ours, what
 //! we leave behind must be a fixed point of it. Which packages are ours is not known here; that is verified later.
 
+mod gather;
 mod instance;
 mod simulation;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use crate::portage::atom::{Candidate, Cpv, Eapi, Slot};
 use crate::portage::index::{DEPENDENCY_KEYS, Entry, PackageIndex};
+use crate::portage::names::{BuildId, PkgPath};
 use crate::portage::updates::{Rewriter, Update, UpdateSet};
 
 /// How packages lie in PKGDIR (`FEATURES=binpkg-multi-instance`).
@@ -30,6 +32,45 @@ pub struct Plan {
     pub works: Vec<Work>,
     /// Moves that would put a package over another one.
     pub collisions: Vec<Collision>,
+    /// Packages that would change, and whose `PATH` leads out of PKGDIR.
+    pub astray: Vec<Astray>,
+}
+
+/// A package of the index that would change, and whose `PATH` leads out of PKGDIR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Astray {
+    /// The path as the index has it.
+    pub path: String,
+    /// Category, name and version.
+    pub cpv: String,
+}
+
+/// Why a package can only be kept safe, whatever is signed: Portage would take it away all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Doom {
+    /// Portage's pass never comes to rest with it.
+    #[error("the updates never come to an end with it: every pass repeats `{update}`")]
+    Endless {
+        /// The update.
+        update: String,
+    },
+    /// Portage moves another package over it.
+    #[error("Portage moves the unsigned {source_path} over it ({update})")]
+    Overwritten {
+        /// The other package, below PKGDIR.
+        source_path: PkgPath,
+        /// The update.
+        update: String,
+    },
+    /// The index has another text for its path than the path itself, so that no entry of ours would take its place.
+    #[error("the index has it as {path}; `binpkg-resign index` corrects that, then `binpkg-resign held retry`")]
+    OddPath {
+        /// The text in the index.
+        path: String,
+    },
+    /// Another build lies where it would have to come back.
+    #[error("a newer build has taken its name; `binpkg-resign held drop` gives this one up")]
+    NewerBuild,
 }
 
 /// What is to be done with one package of the index.
@@ -37,18 +78,18 @@ pub struct Plan {
 pub struct Work {
     /// Its block in the index.
     pub number: usize,
-    /// Its file, below PKGDIR.
-    pub path: String,
+    /// Its file.
+    pub path: PkgPath,
     /// Category, name and version.
     pub cpv: String,
     /// Its build id, if it has one.
-    pub build_id: Option<String>,
+    pub build_id: Option<BuildId>,
     /// What changes in the package itself; Portage removes a signed one for it.
     pub in_place: Option<Edit>,
     /// Copies under new names (`move`); the package itself stays.
     pub copies: Vec<Edit>,
-    /// Why it can only be kept safe, whatever is signed: Portage would take it away all the same.
-    pub doomed: Option<String>,
+    /// Why it can only be kept safe.
+    pub doomed: Option<Doom>,
 }
 
 impl Work {
@@ -64,10 +105,10 @@ impl Work {
 pub struct Edit {
     /// Category, name and version that it will have.
     pub cpv: String,
-    /// Where it will lie, below PKGDIR.
-    pub path: String,
+    /// Where it will lie.
+    pub path: PkgPath,
     /// The build id that it will have.
-    pub build_id: Option<String>,
+    pub build_id: Option<BuildId>,
     /// Its slot, with the sub-slot where it has one.
     pub slot: String,
     /// Its dependencies as the plan has them, in the order of [`DEPENDENCY_KEYS`].
@@ -194,7 +235,7 @@ pub struct Situation<'a> {
     pub main_repository: Option<&'a str>,
     /// How new packages lie in PKGDIR.
     pub layout: Layout,
-    /// Whether a path below PKGDIR is taken on the disk.
+    /// Whether something lies at a path below PKGDIR, in the flat layout or a new folder's.
     pub is_taken: &'a dyn Fn(&str) -> bool,
 }
 
@@ -205,14 +246,14 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
 }
 
 impl Edit {
-    /// A package that stays as its block of the index says.
+    /// The package at `path`, which stays as its block of the index says.
     #[must_use]
-    pub fn unchanged(entry: &Entry) -> Edit {
+    pub fn unchanged(path: PkgPath, entry: &Entry) -> Edit {
         let text = |key: &str| entry.get(key).unwrap_or_default().to_owned();
         Edit {
             cpv: text("CPV"),
-            path: text("PATH"),
-            build_id: entry.get("BUILD_ID").map(str::to_owned),
+            path,
+            build_id: entry.get("BUILD_ID").and_then(BuildId::new),
             slot: entry.get("SLOT").unwrap_or("0").to_owned(),
             dependencies: DEPENDENCY_KEYS.map(text),
             steps: Vec::new(),
@@ -226,9 +267,11 @@ impl Edit {
     pub fn entry(&self, base: &Entry) -> Entry {
         let mut entry = base.clone();
         entry.set("CPV", &self.cpv);
-        entry.set("PATH", &self.path);
+        entry.set("PATH", self.path.as_str());
         entry.set("SLOT", &self.slot);
-        entry.set("BUILD_ID", self.build_id.as_deref().unwrap_or_default());
+        if let Some(id) = self.build_id.filter(|id| base.get("BUILD_ID").and_then(BuildId::new) != Some(*id)) {
+            entry.set("BUILD_ID", &id.to_string());
+        }
         for key in DEPENDENCY_KEYS {
             // the index has them reduced by USE, the plan may have been made from the whole ones
             let mut value = base.get(key).unwrap_or_default().to_owned();

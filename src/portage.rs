@@ -2,5 +2,6 @@
 
 pub mod atom;
 pub mod index;
+pub mod names;
 pub mod settings;
 pub mod updates;

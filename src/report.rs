@@ -1,43 +1,38 @@
 //! Outcomes → what a person reads, or JSON.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::plan::Change;
+use crate::commands::Mode;
+use crate::outcome::{Outcome, OutcomeKind, Reason};
 
 /// What a run came to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The command: `apply`, `rekey`, ….
     pub command: &'static str,
     /// The run as a whole.
     pub status: Status,
-    /// One record for each package of ours, and each signed by somebody else, that the updates concern.
+    /// One record for each package of ours, and each signed by somebody else, that the run was concerned with.
     pub packages: Vec<Outcome>,
     /// How many of each outcome.
-    pub counts: Counts,
+    pub counts: OutcomeCounts,
     /// How long it took.
     pub seconds: f64,
+    /// Whether it only said what it would do.
+    pub pretend: bool,
+    /// What kept the run, or a part of it, from its work.
+    pub error: Option<String>,
     /// Packages held from earlier runs and still not signed.
     #[serde(skip)]
     pub still_held: usize,
-    /// Whether anything was written.
-    #[serde(skip)]
-    pub mode: Mode,
     /// Why nothing was done, where signing is not configured.
     #[serde(skip)]
     pub why: Option<String>,
-}
-
-/// Whether a run writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// It does what is to be done.
-    Real,
-    /// It only says what it would do.
-    Pretend,
 }
 
 /// How a run ended.
@@ -52,73 +47,49 @@ pub enum Status {
     NotConfigured,
     /// Some package of ours could not be saved in this run.
     Incomplete,
+    /// Wrong configuration, or something that the run could not do without.
+    Error,
 }
 
-/// What became of one package.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outcome {
-    /// Its file, below PKGDIR.
-    pub path: String,
-    /// Category, name and version.
-    pub cpv: String,
-    /// Its build id, if it has one.
-    pub build_id: Option<String>,
-    /// What became of it.
-    pub outcome: Kind,
-    /// The new file, below PKGDIR, where it was moved.
-    pub new_path: Option<String>,
-    /// Which updates change which keys.
-    pub changes: Vec<Change>,
-    /// Why, where it was not signed.
-    pub reason: Option<String>,
-    /// For a held package: since when, in seconds since the epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<u64>,
-    /// For a held package: its size in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
-}
-
-/// What can become of a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Updated and signed in place.
-    Resigned,
-    /// Written and signed under its new name.
-    Moved,
-    /// Kept safe in the folder of held packages.
-    Held,
-    /// Signed by somebody else, left to Portage.
-    Foreign,
-    /// Left as it is, and safe.
-    Skipped,
+impl Status {
+    /// The exit status that the contract gives it.
+    #[must_use]
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Status::Done | Status::NothingToDo | Status::NotConfigured => 0,
+            Status::Incomplete => 1,
+            Status::Error => 2,
+        }
+    }
 }
 
 /// How many packages came to which end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub struct OutcomeCounts {
     /// Updated and signed in place.
     pub resigned: usize,
     /// Written under a new name.
     pub moved: usize,
     /// Held.
     pub held: usize,
+    /// Still within Portage's reach.
+    pub exposed: usize,
     /// Left to Portage.
     pub foreign: usize,
-    /// Left as they are.
+    /// Out of Portage's reach without us.
     pub skipped: usize,
 }
 
-impl Counts {
-    fn of(packages: &[Outcome]) -> Counts {
-        let count = |kind| packages.iter().filter(|package| package.outcome == kind).count();
-        Counts {
-            resigned: count(Kind::Resigned),
-            moved: count(Kind::Moved),
-            held: count(Kind::Held),
-            foreign: count(Kind::Foreign),
-            skipped: count(Kind::Skipped),
+impl OutcomeCounts {
+    fn of(packages: &[Outcome]) -> OutcomeCounts {
+        let count = |kind| packages.iter().filter(|package| package.kind == kind).count();
+        OutcomeCounts {
+            resigned: count(OutcomeKind::Resigned),
+            moved: count(OutcomeKind::Moved),
+            held: count(OutcomeKind::Held),
+            exposed: count(OutcomeKind::Exposed),
+            foreign: count(OutcomeKind::Foreign),
+            skipped: count(OutcomeKind::Skipped),
         }
     }
 }
@@ -128,36 +99,33 @@ impl Report {
     #[must_use]
     pub fn new(command: &'static str, mode: Mode, mut packages: Vec<Outcome>, elapsed: Duration) -> Report {
         packages.sort_by(|a, b| (&a.path, &a.new_path).cmp(&(&b.path, &b.new_path)));
-        let counts = Counts::of(&packages);
+        let failed = packages.iter().any(Outcome::is_failure);
         let status = match packages.is_empty() {
-            _ if counts.held > 0 => Status::Incomplete,
+            _ if failed => Status::Incomplete,
             true => Status::NothingToDo,
             false => Status::Done,
         };
         let seconds = (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
-        Report { command, status, packages, counts, seconds, still_held: 0, mode, why: None }
+        let counts = OutcomeCounts::of(&packages);
+        let pretend = mode == Mode::Pretend;
+        Report { command, status, packages, counts, seconds, pretend, error: None, still_held: 0, why: None }
     }
 
-    /// A report of a run that had nothing to do.
+    /// A report of a run that could not even begin.
     #[must_use]
-    pub fn nothing(command: &'static str, mode: Mode) -> Report {
-        Report::new(command, mode, Vec::new(), Duration::ZERO)
+    pub fn of_error(command: &'static str, mode: Mode, error: String) -> Report {
+        let report = Report::new(command, mode, Vec::new(), Duration::ZERO);
+        Report { status: Status::Error, error: Some(error), ..report }
     }
 
-    /// The exit status that the contract gives it: 0, or 1 where a package of ours could not be saved.
+    /// The exit status that the contract gives it: 0, 1 where a package of ours could not be saved, or 2.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
-        u8::from(self.status == Status::Incomplete)
+        self.status.exit_status()
     }
 
-    /// A report of a host where packages are not signed.
-    #[must_use]
-    pub fn not_configured(command: &'static str, mode: Mode, why: String) -> Report {
-        Report { status: Status::NotConfigured, why: Some(why), ..Report::nothing(command, mode) }
-    }
-
-    fn of(&self, kind: Kind) -> Vec<&Outcome> {
-        self.packages.iter().filter(|package| package.outcome == kind).collect()
+    fn of(&self, kind: OutcomeKind) -> Vec<&Outcome> {
+        self.packages.iter().filter(|package| package.kind == kind).collect()
     }
 
     /// The one JSON object of the contract.
@@ -206,9 +174,6 @@ pub enum Level {
     Error,
 }
 
-/// How the reason begins that names who signed a package.
-pub const SIGNED_BY: &str = "signed by ";
-
 /// Portage's mark before a line (`EOutput.einfo` and the like).
 #[must_use]
 pub fn mark(level: Level, style: Style) -> String {
@@ -223,6 +188,29 @@ pub fn mark(level: Level, style: Style) -> String {
     }
 }
 
+/// Text that a terminal shows as it stands: control characters, which a file name or an index may have in it, are
+/// written out.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match is_control(character) {
+            true => shown.extend(character.escape_unicode()),
+            false => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// What moves the cursor, or the direction of writing, instead of being seen.
+fn is_control(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 struct Text<'a> {
     report: &'a Report,
     style: Style,
@@ -232,7 +220,7 @@ struct Text<'a> {
 
 impl Text<'_> {
     fn line(&mut self, level: Level, text: &str) {
-        let _ = writeln!(self.out, "{}{text}", mark(level, self.style));
+        let _ = writeln!(self.out, "{}{}", mark(level, self.style), printable(text));
     }
 
     fn render(mut self) -> String {
@@ -242,27 +230,28 @@ impl Text<'_> {
         }
         self.foreign();
         self.held();
+        self.exposed();
         self.out
     }
 
     fn packages(&mut self) {
         let report = self.report;
-        let shown = self.detail == Detail::Verbose || report.mode == Mode::Pretend;
+        let shown = self.detail == Detail::Verbose || report.pretend;
         // somebody else's package that nothing happens to is worth a word only to those who ask
         let odd = |package: &Outcome| {
-            let foreign = package.reason.as_deref().is_some_and(|reason| reason.starts_with(SIGNED_BY));
-            package.outcome == Kind::Skipped && !foreign && report.command != "held"
+            let quiet = matches!(package.reason, Some(Reason::Foreign(_) | Reason::GivenUp));
+            package.kind == OutcomeKind::Skipped && !quiet
         };
         for package in report.packages.iter().filter(|package| shown || odd(package)) {
             let name = package.name();
-            let text = match package.outcome {
-                Kind::Resigned => format!("{} {name}", self.verb("signed again", "would sign again")),
-                Kind::Moved => {
-                    let new_path = package.new_path.as_deref().unwrap_or_default();
+            let text = match package.kind {
+                OutcomeKind::Resigned => format!("{} {name}", self.verb("signed again", "would sign again")),
+                OutcomeKind::Moved => {
+                    let new_path = package.new_path.as_ref().map(ToString::to_string).unwrap_or_default();
                     format!("{} {name} to {new_path}", self.verb("moved", "would move"))
                 }
-                Kind::Skipped => format!("left alone {name}: {}", package.reason.as_deref().unwrap_or_default()),
-                Kind::Held | Kind::Foreign => continue,
+                OutcomeKind::Skipped => format!("left alone {name}: {}", reason_of(package)),
+                OutcomeKind::Held | OutcomeKind::Exposed | OutcomeKind::Foreign => continue,
             };
             self.line(Level::Info, &text);
             for change in &package.changes {
@@ -272,30 +261,30 @@ impl Text<'_> {
     }
 
     fn verb(&self, real: &'static str, pretended: &'static str) -> &'static str {
-        match self.report.mode {
-            Mode::Real => real,
-            Mode::Pretend => pretended,
-        }
+        if self.report.pretend { pretended } else { real }
     }
 
     fn summary(&mut self) {
-        let counts = self.report.counts;
-        match self.report.status {
+        let report = self.report;
+        let counts = report.counts;
+        match report.status {
             Status::NotConfigured => {
-                let why = self.report.why.clone().unwrap_or_default();
+                let why = report.why.clone().unwrap_or_default();
                 if self.detail == Detail::Verbose {
                     self.line(Level::Info, &format!("binary packages are not signed here ({why}): nothing to do"));
                 }
             }
-            Status::NothingToDo if self.report.command == "held" => self.line(Level::Info, "no package is held"),
+            Status::NothingToDo if report.command == "held" => self.line(Level::Info, "no package is held"),
             Status::NothingToDo => {
-                if self.detail == Detail::Verbose || self.report.mode == Mode::Pretend {
+                if self.detail == Detail::Verbose || report.pretend {
                     self.line(Level::Info, "no signed binary package is concerned by the updates: nothing to do");
                 }
             }
-            Status::Done | Status::Incomplete => {
-                if self.report.command == "held" && counts.skipped > 0 {
-                    self.line(Level::Info, &plural(counts.skipped, "held package given up", "held packages given up"));
+            Status::Done | Status::Incomplete | Status::Error => {
+                let given_up =
+                    report.packages.iter().filter(|package| matches!(package.reason, Some(Reason::GivenUp))).count();
+                if given_up > 0 {
+                    self.line(Level::Info, &plural(given_up, "held package given up", "held packages given up"));
                 }
                 let signed = counts.resigned + counts.moved;
                 if signed > 0 {
@@ -309,7 +298,7 @@ impl Text<'_> {
                 }
             }
         }
-        let still_held = self.report.still_held;
+        let still_held = report.still_held;
         if still_held > 0 {
             let text = format!(
                 "{} still held from earlier runs: see `binpkg-resign held`",
@@ -320,7 +309,7 @@ impl Text<'_> {
     }
 
     fn foreign(&mut self) {
-        let foreign = self.report.of(Kind::Foreign);
+        let foreign = self.report.of(OutcomeKind::Foreign);
         if foreign.is_empty() || self.detail < Detail::Normal {
             return;
         }
@@ -331,51 +320,83 @@ impl Text<'_> {
         );
         self.line(Level::Warning, &text);
         for package in foreign {
-            let reason = package.reason.as_deref().unwrap_or_default();
-            self.line(Level::Warning, &format!("    {}: {reason}", package.name()));
+            self.line(Level::Warning, &format!("    {}: {}", package.name(), reason_of(package)));
         }
         self.line(Level::Warning, "    (BINPKG_RESIGN_FOREIGN=hold in make.conf keeps such packages)");
     }
 
     fn held(&mut self) {
-        let held = self.report.of(Kind::Held);
+        let held = self.report.of(OutcomeKind::Held);
         if held.is_empty() {
             return;
         }
-        let text = match self.report.mode {
-            Mode::Real => format!(
+        let text = match self.report.pretend {
+            false => format!(
                 "{} kept safe in PKGDIR/.binpkg-resign/held, not signed:",
                 plural(held.len(), "package is", "packages are")
             ),
-            Mode::Pretend => format!("{} would be held, not signed:", plural(held.len(), "package", "packages")),
+            true => format!("{} would be held, not signed:", plural(held.len(), "package", "packages")),
         };
         self.line(Level::Error, &text);
-        for (reason, packages) in by_reason(&held) {
+        self.by_reason(&held);
+        if !self.report.pretend {
+            self.line(Level::Error, "When that is fixed, run `binpkg-resign held retry`; nothing needs to be rebuilt.");
+        }
+    }
+
+    /// What is still within Portage's reach: the loudest of all.
+    fn exposed(&mut self) {
+        let exposed = self.report.of(OutcomeKind::Exposed);
+        if exposed.is_empty() {
+            return;
+        }
+        let text = format!(
+            "{} NEITHER SIGNED NOR KEPT SAFE: Portage's next update pass may remove {}:",
+            plural(exposed.len(), "package is", "packages are"),
+            if exposed.len() == 1 { "it" } else { "them" }
+        );
+        self.line(Level::Error, &text);
+        self.by_reason(&exposed);
+        self.line(
+            Level::Error,
+            "Copy them elsewhere, or fix the cause and run `binpkg-resign apply`, before the next emerge;              `emerge --package-moves=n` leaves them alone.",
+        );
+    }
+
+    fn by_reason(&mut self, packages: &[&Outcome]) {
+        for (reason, packages) in by_reason(packages) {
             self.line(Level::Error, &format!("    {reason}"));
             for package in packages {
-                self.line(Level::Error, &format!("        {}{}", package.name(), package.held_facts()));
+                self.line(Level::Error, &format!("        {}{}", package.name(), held_facts(package)));
             }
-        }
-        if self.report.mode == Mode::Real {
-            self.line(
-                Level::Error,
-                "When that is mended, run `binpkg-resign held retry`; nothing needs to be rebuilt.",
-            );
         }
     }
 }
 
-/// Held packages with the same reason together, so that a locked key is explained once.
-fn by_reason<'o>(held: &[&'o Outcome]) -> Vec<(&'o str, Vec<&'o Outcome>)> {
-    let mut groups: Vec<(&str, Vec<&Outcome>)> = Vec::new();
-    for package in held {
-        let reason = package.reason.as_deref().unwrap_or_default();
-        match groups.iter_mut().find(|(known, _)| *known == reason) {
+fn reason_of(package: &Outcome) -> String {
+    package.reason.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Packages with the same reason together, in the order of the first of each, so that a locked key is explained once.
+fn by_reason<'o>(packages: &[&'o Outcome]) -> Vec<(String, Vec<&'o Outcome>)> {
+    let mut groups: Vec<(String, Vec<&Outcome>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for package in packages {
+        let reason = reason_of(package);
+        let place = *places.entry(reason.clone()).or_insert(groups.len());
+        match groups.get_mut(place) {
             Some((_, packages)) => packages.push(package),
             None => groups.push((reason, vec![package])),
         }
     }
     groups
+}
+
+/// Size, age and path of a package in a list of held ones.
+fn held_facts(package: &Outcome) -> String {
+    let (Some(size), Some(since)) = (package.size, package.since) else { return String::new() };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    format!(" ({}, {} ago; {})", bytes(size), age(now.saturating_sub(since)), package.path)
 }
 
 /// A number of bytes for people.
@@ -408,30 +429,8 @@ fn plural_of(count: u64, unit: &str) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
-fn plural(count: usize, one: &str, many: &str) -> String {
+/// A number with the right word behind it.
+#[must_use]
+pub fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
-}
-
-impl Outcome {
-    /// Whether it was signed again.
-    #[must_use]
-    pub fn is_saved(&self) -> bool {
-        matches!(self.outcome, Kind::Resigned | Kind::Moved)
-    }
-
-    /// Size and age of a package in a list of held ones.
-    fn held_facts(&self) -> String {
-        let (Some(size), Some(since)) = (self.size, self.since) else { return String::new() };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        format!(" ({}, {} ago; {})", bytes(size), age(now.saturating_sub(since)), self.path)
-    }
-
-    /// The package as users name it: category, name, version and build id.
-    #[must_use]
-    pub fn name(&self) -> String {
-        match &self.build_id {
-            Some(build_id) => format!("{}-{build_id}", self.cpv),
-            None => self.cpv.clone(),
-        }
-    }
 }

@@ -8,12 +8,12 @@ use clap::CommandFactory;
 
 use crate::cli::{Cli, Colour, Command, Common, HeldCommand};
 use crate::commands::doctor::{self, Diagnosis};
-use crate::commands::verify::{self as audit, Audit};
+use crate::commands::verify::{self, Audit};
 use crate::commands::{Error, Run, apply, held, rekey};
+use crate::interrupt::Interrupt;
 use crate::portage::settings::{Environment, Locations, Settings};
 use crate::portage::updates::Selection;
-use crate::report::{Detail, Level, Mode, Report, Style, mark};
-use crate::resign::Interrupt;
+use crate::report::{Detail, Level, Report, Style, mark, printable};
 
 /// Runs a command; prints what there is to say.
 #[must_use]
@@ -35,13 +35,13 @@ pub fn run(cli: &Cli) -> ExitCode {
     let bar = Progress::new(&cli.common);
     let outcome = execute(cli, &interrupt, &bar);
     bar.finish();
-    let answer = match outcome {
-        Ok(answer) => answer,
-        Err(error) => {
-            log::error!("{error}");
-            return ExitCode::from(2);
-        }
-    };
+    let answer = outcome.unwrap_or_else(|error| {
+        let mode = cli.command.mode();
+        Answer::Report(Report::of_error(cli.command.name(), mode, error.to_string()))
+    });
+    if let Some(error) = answer.error() {
+        log::error!("{error}");
+    }
     let text = if cli.common.json {
         answer.to_json().map_or_else(|error| error.to_string(), |json| json + "\n")
     } else {
@@ -82,6 +82,14 @@ impl Answer {
         }
     }
 
+    /// What kept the run, or a part of it, from its work.
+    fn error(&self) -> Option<&str> {
+        match self {
+            Answer::Report(report) => report.error.as_deref(),
+            Answer::Audit(_) | Answer::Diagnosis(_) | Answer::Text(_) => None,
+        }
+    }
+
     fn exit_status(&self) -> u8 {
         match self {
             Answer::Report(report) => report.exit_status(),
@@ -115,20 +123,22 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, E
         interrupt,
         progress: &progress,
     };
-    let mode = |pretend: bool| if pretend { Mode::Pretend } else { Mode::Real };
-    let report = match &cli.command {
-        Command::Apply { pretend, all } => {
-            apply::apply(&run(mode(*pretend)), if *all { Selection::All } else { Selection::Pending })
+    let mode = cli.command.mode();
+    Ok(match &cli.command {
+        Command::Apply { all, .. } => {
+            let selection = if *all { Selection::All } else { Selection::Pending };
+            Answer::Report(apply::apply(&run(mode), selection))
         }
-        Command::Held { command: None | Some(HeldCommand::List) } => held::list(&run(Mode::Real)),
-        Command::Held { command: Some(HeldCommand::Retry) } => held::retry(&run(Mode::Real)),
-        Command::Held { command: Some(HeldCommand::Drop { paths }) } => held::give_up(&run(Mode::Real), paths),
-        Command::Rekey { pretend } => rekey::rekey(&run(mode(*pretend))),
-        Command::Verify { files } => return Ok(Answer::Audit(audit::audit(&run(Mode::Real), files)?)),
-        Command::Doctor => return Ok(Answer::Diagnosis(doctor::diagnose(&run(Mode::Real))?)),
-        Command::Completions { .. } => return Ok(Answer::Text(String::new())),
-    };
-    report.map(Answer::Report)
+        Command::Held { command: None | Some(HeldCommand::List) } => Answer::Report(held::list(&run(mode))),
+        Command::Held { command: Some(HeldCommand::Retry { .. }) } => Answer::Report(held::retry(&run(mode))),
+        Command::Held { command: Some(HeldCommand::Drop { names }) } => {
+            Answer::Report(held::give_up(&run(mode), names))
+        }
+        Command::Rekey { .. } => Answer::Report(rekey::rekey(&run(mode))),
+        Command::Verify { files } => Answer::Audit(verify::audit(&run(mode), files)?),
+        Command::Doctor => Answer::Diagnosis(doctor::diagnose(&run(mode))?),
+        Command::Completions { .. } => Answer::Text(String::new()),
+    })
 }
 
 /// A bar on a terminal, for what takes longer than a second.
@@ -207,7 +217,7 @@ fn start_log(common: &Common, style: Style) {
                 log::Level::Warn => Level::Warning,
                 _ => Level::Info,
             };
-            writeln!(out, "{}{}", mark(level, style), record.args())
+            writeln!(out, "{}{}", mark(level, style), printable(&record.args().to_string()))
         })
         .try_init();
     if let Err(error) = started {

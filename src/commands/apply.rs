@@ -1,114 +1,190 @@
 //! `apply`: the whole walk, from the settings to the report.
+//!
+//! It goes in rounds: what the updates concern is signed and put in place, then it is planned once more over what is
+//! there by then. A run ends well only when that plan is empty but for what is held, or somebody else's: so a package
+//! that another program has changed meanwhile is taken up again, and nothing is believed done because a stage said so.
 
-use std::path::Path;
-use std::time::Instant;
+use std::collections::HashMap;
 
-use super::{Error, Run, held};
-use crate::pkgdir::store::{self, Store};
-use crate::pkgdir::unlisted::Reread;
-use crate::plan::{self, Layout, Situation};
-use crate::portage::index::PackageIndex;
-use crate::portage::settings::Settings;
+use super::account::Account;
+use super::concerned::Concerned;
+use super::{Error, Mode, Run};
+use crate::outcome::{OutcomeKind, Reason};
+use crate::pkgdir::store::{Reader, Store};
+use crate::pkgdir::{Identity, Pkgdir};
+use crate::portage::names::PkgPath;
+use crate::portage::settings::Signing;
 use crate::portage::updates::{Selection, UpdateSet};
-use crate::report::{Kind, Mode, Outcome, Report};
-use crate::resign::{History, Job, Purpose};
+use crate::report::Report;
+use crate::resign::{self, Job, Purpose, Results, Settled};
 
-/// Applies updates to the signed binary packages that are ours: the whole walk.
-///
-/// # Errors
-/// See [`Error`]; what goes wrong with one package is an outcome in the report, not an error.
-pub fn apply(run: &Run<'_>, selection: Selection) -> Result<Report, Error> {
-    let began = Instant::now();
-    let nothing = || Report::nothing("apply", run.mode);
-    let settings = run.settings;
-    let Some(signing) = settings.signing()? else {
-        return Ok(Report::not_configured("apply", run.mode, run.why_not_configured()?));
+/// So often a package is taken up that another program changes while it is being signed.
+const ROUNDS: usize = 3;
+
+/// Applies updates to the signed binary packages that are ours.
+#[must_use]
+pub fn apply(run: &Run<'_>, selection: Selection) -> Report {
+    let mut account = Account::new("apply", run.mode);
+    if let Err(error) = walk(run, selection, &mut account) {
+        account.fail(error);
+    }
+    account.into_report()
+}
+
+fn walk(run: &Run<'_>, selection: Selection, account: &mut Account) -> Result<(), Error> {
+    let Some(signing) = run.settings.signing()? else {
+        account.not_configured(run.why_not_configured()?);
+        return Ok(());
     };
-    let updates = super::read_updates(settings, selection)?;
+    let updates = run.updates(selection)?;
     for problem in &updates.problems {
         log::warn!("{problem}");
     }
-    let pkgdir = settings.pkgdir()?;
-    let has_left_overs = Store::has_left_overs(pkgdir);
-    if updates.is_empty() && !has_left_overs {
-        return Ok(nothing());
+    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
+    if updates.is_empty() && !pkgdir.has_state() {
+        return Ok(());
     }
-    // what an interrupted run left is put in order before anything is planned
-    let mut store = if run.mode == Mode::Real && has_left_overs { Some(run.open_store()?) } else { None };
-    let planned_from = Store::index_identity(pkgdir);
-    let mut jobs = find_jobs(run, &updates, pkgdir, store.as_ref())?;
-    if run.mode == Mode::Real && store.is_none() && !jobs.is_empty() {
-        let opened = store.insert(run.open_store()?);
-        // another run had the lock meanwhile: what it has done must not be done again
-        if Store::index_identity(pkgdir) != planned_from || !opened.records().is_empty() {
-            jobs = find_jobs(run, &updates, pkgdir, Some(opened))?;
-        }
+    match run.mode {
+        Mode::Pretend => pretend(run, &signing, &updates, &pkgdir, account),
+        Mode::Real => save(run, &signing, &updates, &pkgdir, account),
     }
-    let outcomes = match &mut store {
-        _ if jobs.is_empty() => Vec::new(),
-        None => run.pretend(&signing, &jobs, Purpose::Updates)?,
-        Some(store) => {
-            run.begin(store, &mut jobs)?;
-            run.resign(&signing, store, &jobs, Purpose::Updates)?
-        }
-    };
-    let still_held = match store {
-        Some(store) => run.finish(store)?,
-        None => Store::held_packages(pkgdir)?.len(),
-    };
-    // a package that was held before and could not be signed now either is counted, and not told of anew
-    let told = outcomes.into_iter().filter(|(history, outcome)| *history == History::New || outcome.is_saved());
-    let told: Vec<Outcome> = told.map(|(_, outcome)| outcome).collect();
-    let new_held = told.iter().filter(|outcome| outcome.outcome == Kind::Held).count();
-    let report = Report::new("apply", run.mode, told, began.elapsed());
-    Ok(Report { still_held: still_held.saturating_sub(if run.mode == Mode::Real { new_held } else { 0 }), ..report })
 }
 
-/// What the updates ask for, and what is still to be done to the packages held in an open store.
-fn find_jobs(run: &Run<'_>, updates: &UpdateSet, pkgdir: &Path, store: Option<&Store>) -> Result<Vec<Job>, Error> {
-    let held = match store {
-        Some(store) => held::jobs(run, store)?,
-        None => Vec::new(),
-    };
-    let mut jobs = new_jobs(run, updates, pkgdir)?;
-    jobs.retain(|job| !held.iter().any(|held| held.is_same_file(job)));
-    jobs.extend(held);
-    Ok(jobs)
-}
-
-/// What the updates ask for, package by package of the index.
-fn new_jobs(run: &Run<'_>, updates: &UpdateSet, pkgdir: &Path) -> Result<Vec<Job>, Error> {
-    if updates.is_empty() {
-        return Ok(Vec::new());
-    }
-    let Some(index) = super::read_index(pkgdir)? else { return Ok(Vec::new()) };
-    let reread = match run.settings.has_feature("pkgdir-index-trusted")? {
-        true => None,
-        false => Some(Reread::read(&index, pkgdir, &run.codec()?)?),
-    };
-    let seen = reread.as_ref().map_or(&index, |reread| &reread.index);
-    let plan = make_plan(run.settings, seen, updates, pkgdir)?;
-    let jobs = plan.works.into_iter().filter_map(|work| {
-        let base = match &reread {
-            Some(reread) => reread.base(&index, work.number),
-            None => index.entry(work.number),
-        };
-        Some(Job::new(work, base?))
-    });
-    let mut jobs: Vec<Job> = jobs.collect();
-    super::foresee_collisions(&mut jobs, &plan.collisions, seen, pkgdir);
-    Ok(jobs)
-}
-
-/// Foresees Portage's pass over an index.
-pub(crate) fn make_plan(
-    settings: &Settings,
-    index: &PackageIndex,
+fn pretend(
+    run: &Run<'_>,
+    signing: &Signing,
     updates: &UpdateSet,
-    pkgdir: &Path,
-) -> Result<plan::Plan, Error> {
-    let layout = if settings.has_feature("binpkg-multi-instance")? { Layout::MultiInstance } else { Layout::Flat };
-    let main_repository = settings.repositories()?.main().map(|repository| repository.name.as_str());
-    let is_taken = |path: &str| store::is_taken(pkgdir, path);
-    Ok(plan::plan(&Situation { index, updates, main_repository, layout, is_taken: &is_taken }))
+    pkgdir: &Pkgdir,
+    account: &mut Account,
+) -> Result<(), Error> {
+    let reader = Reader::new(pkgdir)?;
+    account.still_held(reader.records()?.len());
+    let concerned = run.concerned(updates, pkgdir)?;
+    account.add(concerned.astray);
+    let (outcomes, error) = match concerned.only_hold {
+        None => run.pretend(signing, &concerned.repository, &reader, &concerned.jobs, Purpose::Updates),
+        Some(error) => {
+            let reason = Reason::Setup(error.to_string().into());
+            (resign::would_keep_all(&reader, &concerned.jobs, &reason), Some(error))
+        }
+    };
+    account.add(outcomes);
+    error.map_or(Ok(()), Err)
+}
+
+fn save(
+    run: &Run<'_>,
+    signing: &Signing,
+    updates: &UpdateSet,
+    pkgdir: &Pkgdir,
+    account: &mut Account,
+) -> Result<(), Error> {
+    // without the lock first: most runs have nothing to do, and leave no trace
+    let planned_from = pkgdir.index_identity();
+    let mut concerned = run.concerned(updates, pkgdir)?;
+    if concerned.jobs.is_empty() && concerned.astray.is_empty() && !pkgdir.has_state() {
+        return concerned.only_hold.map_or(Ok(()), Err);
+    }
+    let mut store = match run.open_store(pkgdir) {
+        Ok(store) => store,
+        Err(error) => {
+            expose(account, concerned, &error);
+            return Err(error);
+        }
+    };
+    // another run had the lock meanwhile: what it has done must not be done again
+    if pkgdir.index_identity() != planned_from || !store.holds_nothing() {
+        concerned = run.concerned(updates, pkgdir)?;
+    }
+    account.add(std::mem::take(&mut concerned.astray));
+    let held = run.jobs_for_held(&store.reader(), &store.records())?;
+    concerned.jobs.retain(|job| !held.iter().any(|held| held.is_same_file(job)));
+    concerned.jobs.extend(held);
+    let ended = Rounds { run, signing, updates, store: &mut store, account, passed_over: HashMap::new() }.go(concerned);
+    account.close(store);
+    ended
+}
+
+/// Nothing can be written at all.
+fn expose(account: &mut Account, concerned: Concerned, error: &Error) {
+    let reason = Reason::Setup(error.to_string().into());
+    account.add(concerned.astray);
+    account.add(concerned.jobs.iter().map(|job| {
+        let kind = if job.work.is_at_risk() { OutcomeKind::Exposed } else { OutcomeKind::Skipped };
+        job.outcome(kind, Some(reason.clone()))
+    }));
+}
+
+/// The rounds of a run.
+struct Rounds<'r> {
+    run: &'r Run<'r>,
+    signing: &'r Signing,
+    updates: &'r UpdateSet,
+    store: &'r mut Store,
+    account: &'r mut Account,
+    /// Packages that are somebody else's business, as long as they stay what they were.
+    passed_over: HashMap<PkgPath, Option<Identity>>,
+}
+
+impl Rounds<'_> {
+    fn go(&mut self, mut concerned: Concerned) -> Result<(), Error> {
+        for _ in 0..ROUNDS {
+            if concerned.jobs.is_empty() || self.run.interrupt.signal().is_some() {
+                return Ok(());
+            }
+            self.run.begin(self.store, &mut concerned.jobs);
+            let (results, error) = match concerned.only_hold {
+                None => {
+                    let (repository, purpose) = (&concerned.repository, Purpose::Updates);
+                    self.run.resign(self.signing, repository, self.store, &concerned.jobs, purpose)
+                }
+                Some(error) => {
+                    let reason = Reason::Setup(error.to_string().into());
+                    (resign::keep_all(self.store, &concerned.jobs, &reason), Some(error))
+                }
+            };
+            self.take_in(results);
+            if let Some(error) = error {
+                return Err(error);
+            }
+            concerned = self.still_concerned()?;
+        }
+        self.hold(concerned.jobs);
+        Ok(())
+    }
+
+    fn take_in(&mut self, results: Results) {
+        self.passed_over.extend(results.passed_over);
+        self.account.add_round(results.settled);
+    }
+
+    /// The closing check: what Portage's pass would still be concerned with, as everything lies now.
+    fn still_concerned(&self) -> Result<Concerned, Error> {
+        let mut concerned = self.run.concerned(self.updates, self.store.pkgdir())?;
+        concerned.jobs.retain(|job| !self.is_settled(job));
+        Ok(concerned)
+    }
+
+    fn is_settled(&self, job: &Job) -> bool {
+        let path = &job.work.path;
+        let Ok(there) = self.store.pkgdir().identity(path) else {
+            // it was told of, and can be told of only once
+            return self.account.has_told(path.as_str());
+        };
+        there.is_none() || self.passed_over.get(path) == Some(&there) || self.store.is_held_as_it_is(path)
+    }
+
+    /// What is still not done after so many rounds is kept safe.
+    fn hold(&mut self, mut jobs: Vec<Job>) {
+        self.run.begin(self.store, &mut jobs);
+        let settled = jobs.into_iter().map(|job| {
+            let was_saved = self.account.is_saved(job.work.path.as_str());
+            let reason = if was_saved { Reason::StillConcerned } else { Reason::Changing };
+            let kind = resign::keep(self.store, &job, &reason);
+            let held = job.backup.as_ref().and_then(|backup| backup.held().cloned());
+            Settled { history: job.history, outcome: job.outcome(kind, Some(reason)), held }
+        });
+        let settled: Vec<Settled> = settled.collect();
+        self.account.add_round(settled);
+    }
 }

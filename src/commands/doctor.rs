@@ -113,7 +113,7 @@ impl Diagnosis {
     /// 0, or 1 where there is a problem.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
-        u8::from(self.status == Status::Incomplete)
+        self.status.exit_status()
     }
 
     /// One JSON object.

@@ -1,178 +1,229 @@
-//! Held packages: what is still to be done to them, and the commands `held list`, `held retry`, `held drop`.
+//! `held list`, `held retry`, `held drop`: packages that are kept safe because they could not be signed.
 
-use std::path::Path;
-use std::time::Instant;
+use std::collections::HashSet;
 
-use super::apply::make_plan;
-use super::{Error, Run};
+use super::account::Account;
+use super::{Error, Mode, Run};
+use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::package::gpkg::Codec;
-use crate::pkgdir::store::{self, Record, Store};
-use crate::pkgdir::unlisted;
-use crate::plan::{Edit, Layout, Work};
+use crate::pkgdir::from_files::{entry_of, with_whole_dependencies};
+use crate::pkgdir::store::{Backup, Reader, Record};
+use crate::plan::{Doom, Edit, Layout, Work};
 use crate::portage::index::{Entry, PackageIndex};
-use crate::portage::settings::Settings;
+use crate::portage::names::{BuildId, PkgPath, SUFFIX};
 use crate::portage::updates::{Selection, UpdateSet};
-use crate::report::{Kind, Outcome, Report, Status};
-use crate::resign::{History, Job, Purpose, Source};
+use crate::report::{Report, Status};
+use crate::resign::{History, Job, Purpose, Settled, Source};
 
 /// `held list`: what is held, since when, and why.
-///
-/// # Errors
-/// The configuration or the journal cannot be read.
-pub fn list(run: &Run<'_>) -> Result<Report, Error> {
-    let began = Instant::now();
-    let records = Store::held_packages(run.settings.pkgdir()?)?;
-    let outcomes: Vec<Outcome> = records.iter().map(outcome).collect();
-    let mut report = Report::new("held", run.mode, outcomes, began.elapsed());
-    if !report.packages.is_empty() {
-        report.status = Status::Done;
+#[must_use]
+pub fn list(run: &Run<'_>) -> Report {
+    let mut account = Account::new("held", run.mode);
+    let records = run.pkgdir().and_then(|pkgdir| match pkgdir {
+        Some(pkgdir) => Ok(Reader::new(&pkgdir)?.records()?),
+        None => Ok(Vec::new()),
+    });
+    match records {
+        Ok(records) => account.add(records.iter().map(outcome)),
+        Err(error) => account.fail(error),
     }
-    Ok(report)
+    let report = account.into_report();
+    // that something is held is no failure of a list
+    let status = if report.status == Status::Incomplete { Status::Done } else { report.status };
+    Report { status, ..report }
 }
 
 /// `held retry`: does what is still to be done to held packages and brings them back.
-///
-/// # Errors
-/// See [`Error`]; a package that cannot be signed now either is an outcome.
-pub fn retry(run: &Run<'_>) -> Result<Report, Error> {
-    let began = Instant::now();
-    let Some(signing) = run.settings.signing()? else {
-        return Ok(Report::not_configured("held", run.mode, run.why_not_configured()?));
-    };
-    if !Store::has_left_overs(run.settings.pkgdir()?) {
-        return Ok(Report::nothing("held", run.mode));
+#[must_use]
+pub fn retry(run: &Run<'_>) -> Report {
+    let mut account = Account::new("held", run.mode);
+    if let Err(error) = try_again(run, &mut account) {
+        account.fail(error);
     }
-    let mut store = run.open_store()?;
-    let mut jobs = jobs(run, &store)?;
-    let outcomes = match jobs.is_empty() {
-        true => Vec::new(),
-        false => {
-            run.begin(&mut store, &mut jobs)?;
-            run.resign(&signing, &mut store, &jobs, Purpose::Updates)?
-        }
-    };
-    run.finish(store)?;
-    let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
-    Ok(Report::new("held", run.mode, outcomes, began.elapsed()))
+    account.into_report()
 }
 
-/// `held drop`: gives held packages up, named by their paths below PKGDIR, with or without `.held`.
-///
-/// # Errors
-/// Nothing is held under such a path; then nothing was dropped.
-pub fn give_up(run: &Run<'_>, paths: &[String]) -> Result<Report, Error> {
-    let began = Instant::now();
-    let mut store = run.open_store()?;
+fn try_again(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
+    let Some(signing) = run.settings.signing()? else {
+        account.not_configured(run.why_not_configured()?);
+        return Ok(());
+    };
+    let Some(pkgdir) = run.pkgdir()?.filter(|pkgdir| pkgdir.has_state()) else { return Ok(()) };
+    if run.mode == Mode::Pretend {
+        let reader = Reader::new(&pkgdir)?;
+        let records = reader.records()?;
+        let jobs = run.jobs_for_held(&reader, &records.iter().collect::<Vec<_>>())?;
+        let (outcomes, error) = run.pretend(&signing, "", &reader, &jobs, Purpose::Updates);
+        account.add(outcomes);
+        return error.map_or(Ok(()), Err);
+    }
+    let mut store = run.open_store(&pkgdir)?;
+    let mut jobs = run.jobs_for_held(&store.reader(), &store.records())?;
+    let mut ended = Ok(());
+    if !jobs.is_empty() {
+        run.begin(&mut store, &mut jobs);
+        let (results, error) = run.resign(&signing, "", &mut store, &jobs, Purpose::Updates);
+        account.add_round(results.settled);
+        ended = error.map_or(Ok(()), Err);
+    }
+    account.close(store);
+    ended
+}
+
+/// `held drop`: gives held packages up, by the names or paths that `held list` shows.
+#[must_use]
+pub fn give_up(run: &Run<'_>, names: &[String]) -> Report {
+    let mut account = Account::new("held", run.mode);
+    if let Err(error) = drop_held(run, names, &mut account) {
+        account.fail(error);
+    }
+    account.into_report()
+}
+
+fn drop_held(run: &Run<'_>, names: &[String], account: &mut Account) -> Result<(), Error> {
+    let not_held = |name: &String| Error::NotHeld { name: name.clone() };
+    let Some(pkgdir) = run.pkgdir()?.filter(|pkgdir| pkgdir.has_state()) else {
+        return names.first().map_or(Ok(()), |name| Err(not_held(name)));
+    };
+    let mut store = run.open_store(&pkgdir)?;
     let mut chosen: Vec<Record> = Vec::new();
-    for path in paths {
-        let named = |record: &&Record| record.path == *path || record.held == *path;
-        let found: Vec<Record> = store.records().iter().filter(named).cloned().collect();
+    let mut ended = Ok(());
+    for name in names {
+        let found: Vec<Record> =
+            store.records().into_iter().filter(|record| is_called(record, name)).cloned().collect();
         if found.is_empty() {
-            store.finish()?;
-            return Err(Error::NotHeld { path: path.clone() });
+            ended = Err(not_held(name));
         }
         chosen.extend(found);
     }
-    let mut outcomes = Vec::new();
-    for record in chosen {
-        store.release(&record.held)?;
-        outcomes.push(Outcome { outcome: Kind::Skipped, reason: Some("given up".to_owned()), ..outcome(&record) });
+    // all of them or none: a name that is wrong may not be the only one
+    if ended.is_ok() {
+        for record in chosen {
+            store.release(&record.held)?;
+            let dropped = Outcome { kind: OutcomeKind::Skipped, reason: Some(Reason::GivenUp), ..outcome(&record) };
+            account.add_round(vec![Settled { history: History::HeldBefore, outcome: dropped, held: None }]);
+        }
     }
-    store.finish()?;
-    Ok(Report::new("held", run.mode, outcomes, began.elapsed()))
+    account.close(store);
+    ended
+}
+
+fn is_called(record: &Record, name: &str) -> bool {
+    let shown = outcome(record).name();
+    [record.path.as_str(), record.held.as_str(), &record.cpv, &shown].contains(&name)
 }
 
 fn outcome(record: &Record) -> Outcome {
     Outcome {
-        path: record.path.clone(),
+        path: record.path.to_string(),
         cpv: record.cpv.clone(),
-        build_id: record.build_id.clone(),
-        outcome: Kind::Held,
+        build_id: record.build_id,
+        kind: OutcomeKind::Held,
         new_path: None,
         changes: Vec::new(),
-        reason: Some(record.reason.clone().unwrap_or_else(|| "a run is under way".to_owned())),
+        reason: Some(record.reason.clone().map_or(Reason::UnderWay, Reason::Remembered)),
         since: Some(record.since),
         size: Some(record.size),
     }
 }
 
-/// What is still to be done to the packages held from earlier runs: planned anew from their blocks of the index, with
-/// all update files (as `emaint movebin --fix` would) and with the updates they were held for.
-///
-/// # Errors
-/// The repositories cannot be read.
-pub(crate) fn jobs(run: &Run<'_>, store: &Store) -> Result<Vec<Job>, Error> {
-    let settings = run.settings;
-    let mut described = Vec::new();
-    for record in store.records() {
-        described.extend(describe(record, run, store.pkgdir())?);
-    }
-    if described.is_empty() {
-        return Ok(Vec::new());
-    }
-    let records: Vec<&Record> = described.iter().collect();
-    let updates = updates_for(settings, &records)?;
-    let (index, first) = match settings.has_feature("pkgdir-index-trusted")? {
-        true => index_with(&records, store, |record| record.entry.clone())?,
-        false => {
-            let codec = run.codec()?;
-            index_with(&records, store, |record| whole_block(record, store.pkgdir(), &codec))?
+impl Run<'_> {
+    /// What is still to be done to packages held from earlier runs: planned anew from their blocks of the index, with
+    /// all update files (as `emaint movebin --fix` would) and with the updates they were held for.
+    pub(super) fn jobs_for_held(&self, reader: &Reader, records: &[&Record]) -> Result<Vec<Job>, Error> {
+        if records.is_empty() {
+            return Ok(Vec::new());
         }
-    };
-    let mut works = make_plan(settings, &index, &updates, store.pkgdir())?.works;
-    let mut jobs = Vec::new();
-    for (place, record) in records.into_iter().enumerate() {
-        let number = first + place;
-        let base = Entry::from_text(&record.entry);
-        let planned = works.iter().position(|work| work.number == number).map(|place| works.swap_remove(place));
-        let in_place = store.is_in_place(record);
-        let work = planned.unwrap_or_else(|| as_it_was(number, record, &base));
-        let source = if in_place { Source::Package } else { Source::Held };
-        let mut job = Job { work, base, source, held: Some(record.held.clone()), history: History::HeldBefore };
-        if source == Source::Held {
-            find_place(&mut job, settings, store.pkgdir())?;
+        let codec = self.codec()?;
+        let described: Vec<Record> = records.iter().filter_map(|record| describe(record, reader, &codec)).collect();
+        let updates = self.updates_for(&described)?;
+        let trusted = self.settings.has_feature("pkgdir-index-trusted")?;
+        let in_place: Vec<bool> = described.iter().map(|record| reader.is_in_place(record)).collect();
+        let block = |record: &Record| match trusted {
+            true => record.entry.clone(),
+            false => whole_block(record, reader, &codec),
+        };
+        let (index, first) = index_with(&described, &in_place, reader, block)?;
+        let pkgdir = reader.pkgdir();
+        let mut works = self.plan(&index, &updates, pkgdir)?.works;
+        let mut promised: HashSet<PkgPath> = HashSet::new();
+        let layout = self.layout()?;
+        let mut jobs = Vec::new();
+        for (place, record) in described.into_iter().enumerate() {
+            let number = first + place;
+            let base = Entry::from_text(&record.entry);
+            let planned = works.iter().position(|work| work.number == number).map(|place| works.swap_remove(place));
+            let mut work = planned.unwrap_or_else(|| as_it_was(number, &record, &base));
+            work.path = record.path.clone();
+            if let Some(edit) = &mut work.in_place {
+                edit.path = record.path.clone();
+            }
+            let is_there = in_place.get(place).copied().unwrap_or_default();
+            let source = if is_there { Source::Package } else { Source::Held };
+            let backup = Some(Backup::Made(record.held.clone()));
+            let mut job = Job { work, base, source, backup, history: History::HeldBefore };
+            if source == Source::Held {
+                let is_taken = |path: &PkgPath| promised.contains(path) || pkgdir.is_taken(path);
+                find_place(&mut job, layout, is_taken);
+            }
+            promised.extend(job.edits().map(|edit| edit.path.clone()));
+            jobs.push(job);
         }
-        jobs.push(job);
+        Ok(jobs)
     }
-    Ok(jobs)
+
+    /// Every update there is, and before them those that the packages were held for and whose files may be gone.
+    fn updates_for(&self, records: &[Record]) -> Result<UpdateSet, Error> {
+        let mut updates = self.updates(Selection::All)?;
+        let main = self.settings.repositories()?.main().map(|repository| repository.name.clone());
+        for record in records {
+            let entry = Entry::from_text(&record.entry);
+            let own = entry.get("REPO").unwrap_or_default();
+            let list = updates.for_repository(own, main.as_deref());
+            let known = |text: &String| list.is_some_and(|list| list.updates.iter().any(|update| update.text == *text));
+            for text in record.updates.iter().filter(|text| !known(text)) {
+                log::warn!(
+                    "{} was held for `{text}`, which no update file has any more; it is applied all the same",
+                    record.path
+                );
+            }
+            let name = list.map(|list| list.name.clone());
+            if let Some(name) = name.or_else(|| main.clone()) {
+                updates.put_first(&name, &record.updates);
+            }
+        }
+        Ok(updates)
+    }
 }
 
 /// A record with its block of the index; where the journal was lost, the block is made from the file, as Portage would
 /// make it. None, and a warning, where that cannot be done.
-fn describe(record: &Record, run: &Run<'_>, pkgdir: &Path) -> Result<Option<Record>, Error> {
+fn describe(record: &Record, reader: &Reader, codec: &Codec) -> Option<Record> {
     if !record.entry.is_empty() {
-        return Ok(Some(record.clone()));
+        return Some(record.clone());
     }
-    let file = store::open_held(pkgdir, &record.held).ok();
-    let codec = run.codec()?;
-    let Some(entry) = file.and_then(|(file, _)| unlisted::entry_of(file, pkgdir, &record.path, &codec)) else {
+    let pkgdir = reader.pkgdir();
+    let opened = reader.open_held(&record.held).ok();
+    let Some(entry) = opened.and_then(|opened| entry_of(opened.file, pkgdir, &record.path, codec)) else {
         log::warn!(
-            "{} is held, but what the index said of it is lost, and it cannot be read: put {} back as {} and run \
-             `emaint binhost --fix`",
-            record.path,
-            record.held_file(pkgdir)?.display(),
-            pkgdir.join(&record.path).display()
+            "{} is held, but what the index said of it is lost, and it cannot be read: put .binpkg-resign/held/{} back \
+             there and run `binpkg-resign index`",
+            pkgdir.path().join(record.path.as_str()).display(),
+            record.held
         );
-        return Ok(None);
+        return None;
     };
     log::warn!(
-        "what the index said of {} is lost, so it is read from the file; run `emaint binhost --fix` afterwards, which \
+        "what the index said of {} is lost, so it is read from the file; run `binpkg-resign index` afterwards, which \
          completes its entry",
         record.path
     );
-    Ok(Some(Record {
+    Some(Record {
         cpv: entry.get("CPV").unwrap_or_default().to_owned(),
-        build_id: entry.get("BUILD_ID").map(str::to_owned),
+        build_id: entry.get("BUILD_ID").and_then(BuildId::new),
         entry: entry.to_text(),
         ..record.clone()
-    }))
-}
-
-impl Job {
-    /// Whether both are about the same file in PKGDIR.
-    pub(crate) fn is_same_file(&self, other: &Job) -> bool {
-        (self.source, other.source) == (Source::Package, Source::Package) && self.work.path == other.work.path
-    }
+    })
 }
 
 /// Nothing is left to do but to bring the package back.
@@ -181,8 +232,8 @@ fn as_it_was(number: usize, record: &Record, base: &Entry) -> Work {
         number,
         path: record.path.clone(),
         cpv: record.cpv.clone(),
-        build_id: record.build_id.clone(),
-        in_place: Some(Edit::unchanged(base)),
+        build_id: record.build_id,
+        in_place: Some(Edit::unchanged(record.path.clone(), base)),
         copies: Vec::new(),
         doomed: None,
     }
@@ -190,74 +241,68 @@ fn as_it_was(number: usize, record: &Record, base: &Entry) -> Work {
 
 /// Where a package comes back whose name another build may have taken meanwhile: under the next build id, or, in the
 /// flat layout, not at all, since the newer build is the one that counts.
-fn find_place(job: &mut Job, settings: &Settings, pkgdir: &Path) -> Result<(), Error> {
-    let is_taken = |path: &str| store::is_taken(pkgdir, path);
-    let Some(edit) = job.work.in_place.as_mut().filter(|edit| is_taken(&edit.path)) else { return Ok(()) };
-    let layout = if settings.has_feature("binpkg-multi-instance")? { Layout::MultiInstance } else { Layout::Flat };
-    let stem = edit.build_id.as_deref().and_then(|id| edit.path.strip_suffix(&format!("-{id}.gpkg.tar")));
-    match (layout, stem) {
-        (Layout::MultiInstance, Some(stem)) => {
-            let path = |id: u64| format!("{stem}-{id}.gpkg.tar");
-            let own = edit.build_id.as_deref().and_then(|id| id.parse::<u64>().ok()).unwrap_or(0);
-            let free = (own + 1..).find(|&id| !is_taken(&path(id))).unwrap_or(own);
-            edit.path = path(free);
-            edit.build_id = Some(free.to_string());
+fn find_place(job: &mut Job, layout: Layout, is_taken: impl Fn(&PkgPath) -> bool) {
+    let Some(edit) = job.work.in_place.as_mut().filter(|edit| is_taken(&edit.path)) else { return };
+    let numbered =
+        edit.build_id.and_then(|id| Some((id, edit.path.as_str().strip_suffix(&format!("-{id}.gpkg.tar"))?)));
+    match (layout, numbered) {
+        (Layout::MultiInstance, Some((own, stem))) => {
+            let mut id = own.next();
+            loop {
+                let Ok(path) = PkgPath::new(&format!("{stem}-{id}.gpkg.tar")) else { return };
+                if !is_taken(&path) {
+                    edit.path = path;
+                    edit.build_id = Some(id);
+                    return;
+                }
+                id = id.next();
+            }
         }
-        _ => {
-            let reason = "a newer build has taken its name; `binpkg-resign held drop` gives this one up";
-            job.work.doomed = Some(reason.to_owned());
-        }
+        _ => job.work.doomed = Some(Doom::NewerBuild),
     }
-    Ok(())
 }
 
 /// A held package's block with the dependencies as its file has them.
-fn whole_block(record: &Record, pkgdir: &Path, codec: &Codec) -> String {
+fn whole_block(record: &Record, reader: &Reader, codec: &Codec) -> String {
     let entry = Entry::from_text(&record.entry);
-    match store::open_held(pkgdir, &record.held) {
-        Ok((file, _)) => unlisted::with_whole_dependencies(&entry, file, &pkgdir.join(&record.path), codec).to_text(),
+    let shown = reader.pkgdir().path().join(record.path.as_str());
+    match reader.open_held(&record.held) {
+        Ok(opened) => with_whole_dependencies(&entry, opened.file, &shown, codec).to_text(),
         Err(_) => record.entry.clone(),
     }
-}
-
-/// Every update there is, and before them those that the packages were held for and whose files may be gone.
-fn updates_for(settings: &Settings, records: &[&Record]) -> Result<UpdateSet, Error> {
-    let mut updates = super::read_updates(settings, Selection::All)?;
-    let main = settings.repositories()?.main().map(|repository| repository.name.clone());
-    for record in records {
-        let entry = Entry::from_text(&record.entry);
-        let own = entry.get("REPO").unwrap_or_default();
-        let list = updates.for_repository(own, main.as_deref()).map(|list| list.name.clone());
-        if let Some(name) = list.or_else(|| main.clone()) {
-            updates.put_first(&name, &record.updates);
-        }
-    }
-    Ok(updates)
 }
 
 /// The index with the blocks of the held packages behind the others, and the number of the first of them. The others
 /// are there to be seen by moves: a copy may have been made before.
 fn index_with(
-    records: &[&Record],
-    store: &Store,
+    records: &[Record],
+    in_place: &[bool],
+    reader: &Reader,
     block: impl Fn(&Record) -> String,
 ) -> Result<(PackageIndex, usize), Error> {
     let mut text = "VERSION: 0\n\n".to_owned();
     let mut first = 0;
-    if let Ok(Some(index)) = super::read_index(store.pkgdir()) {
-        let twins: Vec<&str> = records.iter().filter(|r| store.is_in_place(r)).map(|r| r.path.as_str()).collect();
-        for entry in (0..index.len()).filter_map(|number| index.entry(number)) {
-            if entry.get("PATH").is_none_or(|path| !twins.contains(&path)) {
+    if let Ok(Some(index)) = reader.pkgdir().read_index() {
+        let there = records.iter().zip(in_place).filter(|(_, in_place)| **in_place);
+        let twins: HashSet<&str> = there.map(|(record, _)| record.path.as_str()).collect();
+        for entry in index.entries() {
+            if entry.get("PATH").is_none_or(|path| !twins.contains(path)) {
                 text += &entry.to_text();
                 text += "\n";
                 first += 1;
             }
         }
     }
-    for record in records {
-        let block = block(record);
-        text += &block;
-        text += if block.ends_with('\n') { "\n" } else { "\n\n" };
+    let mut seen: HashSet<&PkgPath> = HashSet::new();
+    for (number, record) in records.iter().enumerate() {
+        let mut block = Entry::from_text(&block(record));
+        if !seen.insert(&record.path) {
+            // two builds of one name are two packages
+            block.set("PATH", &format!("{}.{number}{SUFFIX}", record.path));
+        }
+        text += &block.to_text();
+        text += "\n";
     }
-    Ok((PackageIndex::parse(text.into_bytes(), Path::new("held packages"))?, first))
+    let index = PackageIndex::parse(text.into_bytes(), reader.pkgdir().path());
+    Ok((index.map_err(crate::pkgdir::PkgdirError::from)?, first))
 }

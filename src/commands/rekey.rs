@@ -1,67 +1,86 @@
 //! `rekey`: signs again what a migrated key has signed, over the whole PKGDIR, updates or not.
 
-use std::time::Instant;
-
-use super::{Error, Run};
+use super::account::Account;
+use super::{Error, Mode, Run};
+use crate::pkgdir::Pkgdir;
+use crate::pkgdir::store::Reader;
 use crate::plan::{Edit, Work};
-use crate::report::{Kind, Mode, Report, Status};
+use crate::portage::index::PackageIndex;
+use crate::portage::names::PkgPath;
+use crate::report::Report;
 use crate::resign::{Job, Purpose};
 
 /// Signs every package of the migrated keys (`BINPKG_GPG_SIGNING_KEY_MIGRATION`) anew.
 ///
 /// Portage removes none of them meanwhile, and a new package takes its place in one step, so nothing is held here.
-///
-/// # Errors
-/// See [`Error`]; a package that could not be signed is an outcome, and the report incomplete.
-pub fn rekey(run: &Run<'_>) -> Result<Report, Error> {
-    let began = Instant::now();
+#[must_use]
+pub fn rekey(run: &Run<'_>) -> Report {
+    let mut account = Account::new("rekey", run.mode);
+    if let Err(error) = walk(run, &mut account) {
+        account.fail(error);
+    }
+    account.into_report()
+}
+
+fn walk(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
     let settings = run.settings;
     let Some(signing) = settings.signing()? else {
-        return Ok(Report::not_configured("rekey", run.mode, run.why_not_configured()?));
+        account.not_configured(run.why_not_configured()?);
+        return Ok(());
     };
     if settings.key_migrations()?.is_empty() {
         log::warn!("BINPKG_GPG_SIGNING_KEY_MIGRATION is not set (OLD=NEW, fingerprints): no key has been replaced");
-        return Ok(Report::nothing("rekey", run.mode));
+        return Ok(());
     }
-    let pkgdir = settings.pkgdir()?;
-    let Some(mut index) = super::read_index(pkgdir)? else { return Ok(Report::nothing("rekey", run.mode)) };
-    let store = if run.mode == Mode::Real { Some(run.open_store()?) } else { None };
-    if store.is_some() {
-        // another run may have had the lock until now
-        index = super::read_index(pkgdir)?.unwrap_or(index);
+    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
+    if run.mode == Mode::Pretend {
+        let Some(index) = read_index(&pkgdir)? else { return Ok(()) };
+        let reader = Reader::new(&pkgdir)?;
+        let (outcomes, error) = run.pretend(&signing, repository(&index), &reader, &jobs(&index), Purpose::Rekey);
+        account.add(outcomes);
+        return error.map_or(Ok(()), Err);
     }
-    let mut jobs: Vec<Job> = Vec::new();
-    for number in 0..index.len() {
-        let Some(base) = index.entry(number) else { continue };
-        let edit = Edit::unchanged(&base);
-        if !edit.path.ends_with(".gpkg.tar") || edit.cpv.is_empty() {
-            continue;
-        }
+    if read_index(&pkgdir)?.is_none() {
+        return Ok(());
+    }
+    let mut store = run.open_store(&pkgdir)?;
+    // with the lock, since another run may have had it until now
+    let mut ended = Ok(());
+    if let Some(index) = read_index(&pkgdir)? {
+        let (results, error) = run.resign(&signing, repository(&index), &mut store, &jobs(&index), Purpose::Rekey);
+        account.add_round(results.settled);
+        ended = error.map_or(Ok(()), Err);
+    }
+    account.close(store);
+    ended
+}
+
+fn repository(index: &PackageIndex) -> &str {
+    index.header("REPO").unwrap_or_default()
+}
+
+fn read_index(pkgdir: &Pkgdir) -> Result<Option<PackageIndex>, Error> {
+    match pkgdir.read_index()? {
+        None if pkgdir.has_packages() => Err(Error::NoIndex { pkgdir: pkgdir.path().to_owned() }),
+        index => Ok(index),
+    }
+}
+
+/// Every package of the index, to stay what it is.
+fn jobs(index: &PackageIndex) -> Vec<Job> {
+    let job = |(number, base): (usize, crate::portage::index::Entry)| {
+        let path = PkgPath::new(base.get("PATH")?).ok().filter(|path| path.stem().is_some())?;
+        let edit = Edit::unchanged(path, &base);
         let work = Work {
             number,
             path: edit.path.clone(),
             cpv: edit.cpv.clone(),
-            build_id: edit.build_id.clone(),
+            build_id: edit.build_id,
             in_place: Some(edit),
             copies: Vec::new(),
             doomed: None,
         };
-        jobs.push(Job::new(work, base));
-    }
-    let outcomes = match store {
-        None => run.pretend(&signing, &jobs, Purpose::Rekey)?,
-        Some(mut store) => {
-            let staged = jobs.iter().map(|job| job.work.path.clone()).collect();
-            store.begin(Vec::new(), staged)?;
-            let outcomes = run.resign(&signing, &mut store, &jobs, Purpose::Rekey)?;
-            run.finish(store)?;
-            outcomes
-        }
+        Some(Job::new(work, base))
     };
-    let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
-    let mut report = Report::new("rekey", run.mode, outcomes, began.elapsed());
-    if report.packages.iter().any(|package| package.outcome == Kind::Skipped) {
-        report.status = Status::Incomplete;
-    }
-    Ok(report)
+    index.entries().enumerate().filter_map(job).collect()
 }

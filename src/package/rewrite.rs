@@ -10,6 +10,7 @@ use crate::package::verify::Verified;
 use crate::plan::{Edit, Step};
 use crate::portage::atom::Cpv;
 use crate::portage::index::DEPENDENCY_KEYS;
+use crate::portage::names::BuildId;
 
 /// Entries that no update touches (`portage.update.ignored_dbentries`).
 const IGNORED: [&str; 2] = ["CONTENTS", "environment.bz2"];
@@ -48,8 +49,8 @@ pub fn rewrite(package: &Verified, edit: &Edit) -> Metadata {
             }
         }
     }
-    if let Some(build_id) = &edit.build_id
-        && text_of(&metadata, "BUILD_ID").trim() != build_id
+    if let Some(build_id) = edit.build_id
+        && BuildId::new(text_of(&metadata, "BUILD_ID").trim()) != Some(build_id)
     {
         metadata.set("BUILD_ID", format!("{build_id}\n").into_bytes());
     }

@@ -1,34 +1,97 @@
-//! Whose a package is, and whether it is whole: nothing that did not pass here is ever signed.
+//! Whose a package is, and whether it is whole: the only code that decides that, for every command. Nothing that did not
+//! pass here is ever signed again.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::package::gpkg::{Codec, Container, GpkgError, Manifest, Metadata, SMALL_MEMBER_LIMIT};
-use crate::package::openpgp::{Signature, SignatureState, Verifier};
+use super::gpkg::{Codec, Container, GpkgError, Kind as MemberKind, Manifest, Metadata, SMALL_MEMBER_LIMIT};
+use super::openpgp::{Signature, SignatureState, Verifier, VerifyError};
+
+/// How far a package is looked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// The Manifest's signature, and the metadata against the Manifest. The image is checked as it is copied
+    /// ([`super::gpkg::Draft`]), on the bytes that are written, before the new Manifest can be signed.
+    Metadata,
+    /// Every digest and every signature.
+    Whole,
+}
 
 /// What came of looking at a package.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Signed by us, and whole as far as the Manifest and the metadata go.
+    /// Signed by us, and whole as far as was looked.
     Ours(Box<Verified>),
-    /// Not signed: Portage updates it by itself.
-    Unsigned,
+    /// Not signed.
+    Unsigned(Box<Unsigned>),
     /// Signed by somebody else, or not by us alone.
-    Foreign {
-        /// The keys that signed it (fingerprints or key ids) that are not ours.
-        signers: Vec<String>,
+    Foreign(Foreign),
+}
+
+/// A package that somebody else has signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// The keys that signed it (fingerprints or key ids) that are not ours.
+    pub signers: Vec<String>,
+    /// Whether the signatures could be checked.
+    pub checked: Checked,
+}
+
+/// Whether a signature of somebody else could be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Checked {
+    /// The key is not known here.
+    No,
+    /// It is good.
+    Yes,
+}
+
+/// Why a package is not good: it must not be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The container, its Manifest or its metadata.
+    #[error(transparent)]
+    Container(#[from] GpkgError),
+    /// gpg could not say.
+    #[error(transparent)]
+    Gpg(#[from] VerifyError),
+    /// A part has no signature, while others have.
+    #[error("{}: its {part} has no signature, while other parts of it have", path.display())]
+    NoSignature {
+        /// The container.
+        path: PathBuf,
+        /// The part: `Manifest`, or a member's name.
+        part: String,
     },
-    /// Something is wrong with it: it must not be signed, and is kept safe.
-    Refused {
-        /// What is wrong.
-        reason: String,
+    /// A signature that is not good.
+    #[error("{}: the signature by {key} on its {part} is not good: {fault}", path.display())]
+    Signature {
+        /// The container.
+        path: PathBuf,
+        /// The part.
+        part: String,
+        /// The key, as far as gpg knows it.
+        key: String,
+        /// What is wrong with it.
+        fault: SignatureFault,
     },
 }
 
+/// What can be wrong with a signature of a key that is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureFault {
+    /// The key is revoked: whoever has it may not be us any more.
+    #[error("the key is revoked, so it may not be ours any more")]
+    Revoked,
+    /// It, or its key, had expired.
+    #[error("it had expired, or was made after the key had")]
+    Expired,
+    /// It is not over these bytes, or too weak.
+    #[error("{0}")]
+    Bad(String),
+}
+
 /// A package whose Manifest we have signed, with metadata that the Manifest vouches for. Only [`verify`] makes one.
-///
-/// The image is checked as it is copied ([`crate::package::gpkg::Draft`]), on the bytes that are written, before the new Manifest
-/// can be signed.
 #[derive(Debug)]
 pub struct Verified {
     container: Container,
@@ -36,6 +99,14 @@ pub struct Verified {
     metadata: Metadata,
     signer: String,
     certificate: Whose,
+}
+
+/// A package that nobody has signed, with metadata that its Manifest vouches for. Only [`verify`] makes one.
+#[derive(Debug)]
+pub struct Unsigned {
+    container: Container,
+    manifest: Manifest,
+    metadata: Metadata,
 }
 
 /// Which of our certificates has signed a package.
@@ -80,52 +151,107 @@ impl Verified {
     }
 }
 
+impl Unsigned {
+    /// The container.
+    #[must_use]
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    /// What its Manifest says.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+}
+
 /// Verifies the package in `file`, which stays open: what is written later is taken from this descriptor.
 ///
 /// `path` is only named in messages.
-pub fn verify(file: File, path: &Path, codec: &Codec, verifier: &mut Verifier<'_>) -> Verdict {
-    match examine(file, path, codec, verifier) {
-        Ok(verdict) => verdict,
-        Err(error) => Verdict::Refused { reason: error.to_string() },
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error(transparent)]
-    Container(#[from] GpkgError),
-    #[error(transparent)]
-    Gpg(#[from] crate::package::openpgp::VerifyError),
-}
-
-fn examine(file: File, path: &Path, codec: &Codec, verifier: &mut Verifier<'_>) -> Result<Verdict, Fault> {
+///
+/// # Errors
+/// Something is wrong with it, or could not be found out.
+pub fn verify(
+    file: File,
+    path: &Path,
+    codec: &Codec,
+    verifier: &mut Verifier<'_>,
+    depth: Depth,
+) -> Result<Verdict, Refusal> {
     let container = Container::open(file, path)?;
+    let message = container.manifest_bytes()?;
     if !container.has_signatures()? {
-        return Ok(Verdict::Unsigned);
+        return unsigned(container, &message, path, codec, depth);
     }
-    let (text, signatures) = verifier.clear_signed(&container.manifest_bytes()?)?;
-    let (signer, certificate) = match judge(&signatures, verifier) {
-        Ok(ours) => ours,
-        Err(Verdict::Refused { reason }) => return Ok(refused(format!("{}: {reason}", path.display()))),
-        Err(verdict) => return Ok(verdict),
-    };
+    let (text, signatures) = verifier.clear_signed(&message)?;
+    let mut maker = judge("Manifest", &signatures, verifier, path)?;
+    if depth == Depth::Metadata
+        && let Maker::Other(foreign) = maker
+    {
+        return Ok(Verdict::Foreign(foreign));
+    }
     // only what gpg returns as signed counts, not what stands around it
-    let manifest = Manifest::parse(&String::from_utf8_lossy(&text), path)?;
-    manifest.check_complete(&container)?;
-    if let Some(signature) = container.signature_of(container.metadata().0) {
-        // it is not carried over, but a Manifest that is wrong about it is wrong
-        container.verify_member(signature, manifest.line(signature.name())?)?;
+    let (manifest, metadata) = read(&container, &String::from_utf8_lossy(&text), codec, path)?;
+    match depth {
+        Depth::Metadata => {
+            if let Some(signature) = container.signature_of(container.metadata().0) {
+                // it is not carried over, but a Manifest that is wrong about it is wrong
+                container.verify_member(signature, manifest.line(signature.name())?)?;
+            }
+            if maker == Maker::Ours(Whose::Current) && has_former_image(&container, &manifest, verifier)? {
+                maker = Maker::Ours(Whose::Migrated);
+            }
+        }
+        Depth::Whole => {
+            digests(&container, &manifest)?;
+            for member in [container.metadata().0, container.image().0] {
+                let Some(signature) = container.signature_of(member) else {
+                    return Err(Refusal::NoSignature { path: path.to_owned(), part: member.name().to_owned() });
+                };
+                let signature = container.read_member(signature, SMALL_MEMBER_LIMIT)?;
+                let signatures = verifier.detached(&signature, container.reader(member))?;
+                maker = maker.and(judge(member.name(), &signatures, verifier, path)?);
+            }
+        }
     }
+    Ok(match maker {
+        Maker::Other(foreign) => Verdict::Foreign(foreign),
+        Maker::Ours(certificate) => {
+            let signer = signatures.first().map(|signature| signature.key.clone()).unwrap_or_default();
+            Verdict::Ours(Box::new(Verified { container, manifest, metadata, signer, certificate }))
+        }
+    })
+}
+
+fn unsigned(container: Container, text: &[u8], path: &Path, codec: &Codec, depth: Depth) -> Result<Verdict, Refusal> {
+    let (manifest, metadata) = read(&container, &String::from_utf8_lossy(text), codec, path)?;
+    if depth == Depth::Whole {
+        digests(&container, &manifest)?;
+    }
+    Ok(Verdict::Unsigned(Box::new(Unsigned { container, manifest, metadata })))
+}
+
+/// The Manifest, which must speak of every member and no other, and the metadata that it vouches for.
+fn read(container: &Container, text: &str, codec: &Codec, path: &Path) -> Result<(Manifest, Metadata), GpkgError> {
+    let manifest = Manifest::parse(text, path)?;
+    manifest.check_complete(container)?;
     let metadata = container.read_metadata(&manifest, codec)?;
-    let certificate = match certificate {
-        Whose::Current if has_former_image(&container, &manifest, verifier)? => Whose::Migrated,
-        certificate => certificate,
-    };
-    Ok(Verdict::Ours(Box::new(Verified { container, manifest, metadata, signer, certificate })))
+    Ok((manifest, metadata))
+}
+
+fn digests(container: &Container, manifest: &Manifest) -> Result<(), GpkgError> {
+    let members = container.members().iter().filter(|member| member.kind() != MemberKind::Manifest);
+    members.into_iter().try_for_each(|member| container.verify_member(member, manifest.line(member.name())?))
 }
 
 /// Whether a key of ours that does not count any more has signed the image, while a newer one has signed the Manifest.
-fn has_former_image(container: &Container, manifest: &Manifest, verifier: &mut Verifier<'_>) -> Result<bool, Fault> {
+fn has_former_image(container: &Container, manifest: &Manifest, verifier: &mut Verifier<'_>) -> Result<bool, Refusal> {
     let keyring = verifier.keyring();
     if !keyring.has_former_keys() {
         return Ok(false);
@@ -135,38 +261,54 @@ fn has_former_image(container: &Container, manifest: &Manifest, verifier: &mut V
     Ok(verifier.makers(&bytes)?.iter().any(|key| keyring.is_former(key)))
 }
 
-/// Whether every signature is a good one of ours.
-fn judge(signatures: &[Signature], verifier: &Verifier<'_>) -> Result<(String, Whose), Verdict> {
-    let foreign: Vec<String> = (signatures.iter())
-        .filter(|signature| matches!(signature.state, SignatureState::UnknownKey | SignatureState::OtherKey))
-        .map(|signature| signature.key.clone())
-        .collect();
-    if !foreign.is_empty() {
-        return Err(Verdict::Foreign { signers: foreign });
-    }
-    let Some(first) = signatures.first() else {
-        return Err(refused("its Manifest has no signature, while other parts of it have".to_owned()));
-    };
-    for signature in signatures {
-        let key = &signature.key;
-        match &signature.state {
-            SignatureState::Good | SignatureState::UnknownKey | SignatureState::OtherKey => {}
-            SignatureState::RevokedKey => {
-                return Err(refused(format!("the key that signed it, {key}, is revoked: it may not be ours any more")));
-            }
-            SignatureState::Expired => {
-                return Err(refused(format!("its signature by {key} had expired, or was made after the key had")));
-            }
-            SignatureState::Bad(why) => {
-                return Err(refused(format!("the signature by {key} on its Manifest is not good ({why})")));
-            }
-        }
-    }
-    let former = signatures.iter().any(|signature| verifier.keyring().is_former(&signature.key));
-    let whose = if former { Whose::Migrated } else { Whose::Current };
-    Ok((first.key.clone(), whose))
+/// Who made the signatures of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Maker {
+    Ours(Whose),
+    Other(Foreign),
 }
 
-fn refused(reason: String) -> Verdict {
-    Verdict::Refused { reason }
+impl Maker {
+    /// Who made these and those: whoever is the least ours.
+    fn and(self, other: Maker) -> Maker {
+        match (self, other) {
+            (Maker::Ours(Whose::Current), other) => other,
+            (ours @ Maker::Ours(Whose::Migrated), Maker::Ours(_)) => ours,
+            (Maker::Ours(_), other) => other,
+            (Maker::Other(mut foreign), Maker::Other(more)) => {
+                let new: Vec<String> =
+                    more.signers.into_iter().filter(|signer| !foreign.signers.contains(signer)).collect();
+                foreign.signers.extend(new);
+                foreign.checked = foreign.checked.min(more.checked);
+                Maker::Other(foreign)
+            }
+            (foreign, Maker::Ours(_)) => foreign,
+        }
+    }
+}
+
+/// Whose the signatures of a part are, all of which must be good.
+fn judge(part: &str, signatures: &[Signature], verifier: &Verifier<'_>, path: &Path) -> Result<Maker, Refusal> {
+    let is_foreign = |state: &SignatureState| matches!(state, SignatureState::UnknownKey | SignatureState::OtherKey);
+    let foreign: Vec<&Signature> = signatures.iter().filter(|signature| is_foreign(&signature.state)).collect();
+    if !foreign.is_empty() {
+        let unknown = foreign.iter().any(|signature| signature.state == SignatureState::UnknownKey);
+        let signers = foreign.into_iter().map(|signature| signature.key.clone()).collect();
+        return Ok(Maker::Other(Foreign { signers, checked: if unknown { Checked::No } else { Checked::Yes } }));
+    }
+    if signatures.is_empty() {
+        return Err(Refusal::NoSignature { path: path.to_owned(), part: part.to_owned() });
+    }
+    for signature in signatures {
+        let fault = match &signature.state {
+            SignatureState::Good | SignatureState::UnknownKey | SignatureState::OtherKey => continue,
+            SignatureState::RevokedKey => SignatureFault::Revoked,
+            SignatureState::Expired => SignatureFault::Expired,
+            SignatureState::Bad(why) => SignatureFault::Bad(why.clone()),
+        };
+        let (part, key) = (part.to_owned(), signature.key.clone());
+        return Err(Refusal::Signature { path: path.to_owned(), part, key, fault });
+    }
+    let former = signatures.iter().any(|signature| verifier.keyring().is_former(&signature.key));
+    Ok(Maker::Ours(if former { Whose::Migrated } else { Whose::Current }))
 }

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::gather::gather;
 use super::instance::{Facts, Instance, Instances, Origin, build_time, text};
-use super::{Change, Collision, Edit, Layout, Name, Overwrites, Plan, Situation, Step, Work, names_in, renamed};
+use super::{Change, Collision, Layout, Name, Overwrites, Plan, Situation, Step, names_in, renamed};
 use crate::portage::atom::{Cpv, Eapi, Slot, repository_name};
 use crate::portage::index::DEPENDENCY_KEYS;
 use crate::portage::updates::{Command, Rewriter, Update};
@@ -73,7 +74,7 @@ impl<'a> Simulation<'a> {
             }
             dirty = self.end_pass();
             if dirty.is_empty() && self.instances.len() == before {
-                return self.into_plan();
+                return gather(self.instances, self.collisions);
             }
         }
         for id in dirty {
@@ -81,7 +82,7 @@ impl<'a> Simulation<'a> {
                 instance.endless = instance.changes.last().map(|change| change.update.clone());
             }
         }
-        self.into_plan()
+        gather(self.instances, self.collisions)
     }
 
     /// Which list of updates counts for a package of this repository (`_global_updates`: `repo_match`, `repo_dict`).
@@ -345,52 +346,6 @@ impl<'a> Simulation<'a> {
         }
         dirty
     }
-
-    fn into_plan(self) -> Plan {
-        let mut works: Vec<Work> = Vec::new();
-        let mut place: HashMap<usize, usize> = HashMap::new();
-        for instance in self.instances {
-            let has_work = instance.origin == Origin::Move || !instance.steps.is_empty() || instance.endless.is_some();
-            if instance.origin == Origin::Index {
-                place.insert(instance.number, works.len());
-                works.push(Work {
-                    number: instance.number,
-                    path: instance.path.clone(),
-                    cpv: instance.name.cpv.clone(),
-                    build_id: instance.build_id.clone(),
-                    in_place: None,
-                    copies: Vec::new(),
-                    doomed: instance.endless.as_deref().map(endless),
-                });
-            }
-            let Some(work) = place.get(&instance.number).and_then(|&place| works.get_mut(place)) else { continue };
-            if !has_work || instance.endless.is_some() {
-                continue;
-            }
-            let edit = Edit {
-                cpv: instance.name.cpv,
-                path: instance.path,
-                build_id: instance.build_id,
-                slot: instance.name.slot,
-                dependencies: instance.dependencies,
-                steps: instance.steps,
-                changes: instance.changes,
-            };
-            match instance.origin {
-                Origin::Index => work.in_place = Some(edit),
-                Origin::Move => work.copies.push(edit),
-            }
-        }
-        works.retain(|work| {
-            let concerned = work.is_at_risk() || !work.copies.is_empty();
-            concerned && work.path.ends_with(".gpkg.tar")
-        });
-        Plan { works, collisions: self.collisions }
-    }
-}
-
-fn endless(update: &str) -> String {
-    format!("the updates never come to an end with it: every pass repeats `{update}`")
 }
 
 fn flat_path(cpv: &str) -> String {

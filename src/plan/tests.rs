@@ -54,7 +54,7 @@ fn dependencies_are_rewritten_and_others_left_alone() {
     assert!(work.is_at_risk() && work.copies.is_empty());
     let edit = work.in_place.as_ref().unwrap();
     assert_eq!(rdepend(edit), ">=dev-debug/strace-6 b/c");
-    assert_eq!(edit.path, "a/user/user-1-1.gpkg.tar");
+    assert_eq!(edit.path.as_str(), "a/user/user-1-1.gpkg.tar");
     let change = Change { update: "move dev-util/strace dev-debug/strace".into(), keys: vec!["RDEPEND".into()] };
     assert_eq!(edit.changes, vec![change]);
 }
@@ -64,9 +64,9 @@ fn a_move_makes_a_copy_and_leaves_the_old_file() {
     let plan = plan_for(&[("dev-util/strace-6.6", "3", "")], "move dev-util/strace dev-debug/strace\n");
     let work = &plan.works[0];
     assert!(work.in_place.is_none() && !work.is_at_risk());
-    assert_eq!(work.copies[0].path, "dev-debug/strace/strace-6.6-3.gpkg.tar");
+    assert_eq!(work.copies[0].path.as_str(), "dev-debug/strace/strace-6.6-3.gpkg.tar");
     assert_eq!(work.copies[0].cpv, "dev-debug/strace-6.6");
-    assert_eq!(work.copies[0].build_id.as_deref(), Some("3"));
+    assert_eq!(work.copies[0].build_id, BuildId::new("3"));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_taken_build_id_gives_the_next_one() {
     let index = PackageIndex::parse(text.into(), Path::new("Packages")).unwrap();
     let plan = plan_in(Layout::MultiInstance, &index, &set);
     let copy = &plan.works[0].copies[0];
-    assert_eq!((copy.path.as_str(), copy.build_id.as_deref()), ("y/a/a-1-2.gpkg.tar", Some("2")));
+    assert_eq!((copy.path.as_str(), copy.build_id), ("y/a/a-1-2.gpkg.tar", BuildId::new("2")));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn in_the_flat_layout_nothing_is_overwritten() {
     let (_folder, set) = updates(&[("gentoo", "move x/a y/a\n")]);
     let plan = plan_in(Layout::Flat, &index, &set);
     assert_eq!(plan.works.len(), 1);
-    assert_eq!(plan.works[0].copies[0].path, "y/a-2.gpkg.tar");
+    assert_eq!(plan.works[0].copies[0].path.as_str(), "y/a-2.gpkg.tar");
     assert_eq!(plan.collisions.len(), 1);
     assert_eq!(plan.collisions[0].overwrites, Overwrites::Yes);
     assert_eq!(plan.collisions[0].destination, "y/a-1.gpkg.tar");
@@ -217,4 +217,40 @@ fn the_block_for_the_index_has_the_new_values() {
     let wanted = "BUILD_ID: 1\nBUILD_TIME: 11\nCPV: y/a-1\nEAPI: 8\nPATH: y/a/a-1-1.gpkg.tar\nRDEPEND: y/b\n\
         SLOT: 4\nX-UNKNOWN: kept\nREPO: gentoo\n";
     assert_eq!(entry.to_text(), wanted);
+}
+
+/// A package whose path the index has as `said`, and that a move concerns.
+fn plan_with_path(said: &[&str]) -> Plan {
+    let mut text = "VERSION: 0\n\n".to_owned();
+    for (number, path) in said.iter().enumerate() {
+        text += &format!("CPV: x/a-1\nEAPI: 8\nPATH: {path}\nRDEPEND: o/old\nSIZE: {number}\nREPO: gentoo\n\n");
+    }
+    let index = PackageIndex::parse(text.into_bytes(), Path::new("Packages")).unwrap();
+    let (_folder, set) = updates(&[("gentoo", "move o/old n/new\n")]);
+    plan_in(Layout::MultiInstance, &index, &set)
+}
+
+#[test]
+fn a_path_that_leads_out_of_pkgdir_is_named_and_the_others_go_on() {
+    let plan = plan_with_path(&["../x/a-1-1.gpkg.tar", "x/a/a-1-2.gpkg.tar", "/x/a-1-1.gpkg.tar"]);
+    let astray: Vec<&str> = plan.astray.iter().map(|astray| astray.path.as_str()).collect();
+    assert_eq!(astray, ["../x/a-1-1.gpkg.tar", "/x/a-1-1.gpkg.tar"]);
+    assert_eq!(plan.works.len(), 1);
+    assert!(plan.works[0].in_place.is_some());
+}
+
+#[test]
+fn a_path_that_is_oddly_written_can_only_be_held() {
+    for said in ["./x/a/a-1-1.gpkg.tar", "x//a/a-1-1.gpkg.tar", "x/a/./a-1-1.gpkg.tar"] {
+        let plan = plan_with_path(&[said]);
+        assert_eq!(plan.works[0].path.as_str(), "x/a/a-1-1.gpkg.tar");
+        assert_eq!(plan.works[0].doomed, Some(Doom::OddPath { path: said.to_owned() }));
+    }
+}
+
+#[test]
+fn of_two_blocks_with_one_path_the_last_one_counts() {
+    let plan = plan_with_path(&["x/a/a-1-1.gpkg.tar", "x/a/a-1-1.gpkg.tar"]);
+    assert_eq!(plan.works.len(), 1);
+    assert_eq!(plan.works[0].number, 1);
 }

@@ -25,7 +25,7 @@ pub enum IndexError {
     },
     /// The header has no usable `VERSION`: Portage would take such an index as empty and drop every entry.
     #[error(
-        "the package index {} has {found}: Portage takes it as empty; make it anew with `emaint binhost --fix`",
+        "the package index {} has {found}: Portage takes it as empty; `binpkg-resign index` makes it anew",
         path.display()
     )]
     Version {

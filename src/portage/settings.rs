@@ -31,7 +31,7 @@ use std::sync::OnceLock;
 pub use environment::Environment;
 pub use error::SettingsError;
 pub use repos::{Repositories, Repository, SyncHooks};
-pub use signing::{Foreign, KeyMigration, NotSigning, Signing};
+pub use signing::{Foreign, KeyMigration, NotSigning, SIGN_TIMEOUT, Signing};
 
 use expand::Expanded;
 use layers::{Layers, computed_sources, plus_minus};

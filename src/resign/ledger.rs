@@ -1,38 +1,65 @@
 //! Batches of finished packages, and what became of each.
 
-use super::examine::{foreign_kind, keep, release, signed_by};
-use super::{History, Job, Made, Unmade};
-use crate::pkgdir::store::{Committed, Ready, Store};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::make::{Made, Unmade};
+use super::{History, Job};
+use crate::outcome::{Outcome, OutcomeKind, Reason};
+use crate::pkgdir::Identity;
+use crate::pkgdir::store::{Backup, Committed, Ready, Store};
+use crate::portage::names::PkgPath;
 use crate::portage::settings::Foreign;
-use crate::report::{Kind, Outcome};
 
 /// A batch is put in place when it has this many packages, …
 const BATCH_PACKAGES: usize = 64;
 /// … or this many bytes: so much more disk a run needs at the most.
 const BATCH_BYTES: u64 = 512 << 20;
 
+/// What became of one package, for the rest of the run.
+#[derive(Debug)]
+pub struct Settled {
+    /// Whether it was held before this run.
+    pub history: History,
+    /// What there is to say of it.
+    pub outcome: Outcome,
+    /// The name of its backup below `held`, if it has one.
+    pub held: Option<PkgPath>,
+}
+
+/// What a round came to.
+#[derive(Debug, Default)]
+pub struct Results {
+    /// What became of the packages.
+    pub settled: Vec<Settled>,
+    /// Packages that are somebody else's business, and what lay under their names then; none where nothing did.
+    pub passed_over: HashMap<PkgPath, Option<Identity>>,
+}
+
 /// Collects batches, commits them, and writes down what became of each package.
 pub(super) struct Ledger<'run> {
     foreign: Foreign,
     store: &'run mut Store,
     jobs: &'run [Job],
-    outcomes: Vec<(History, Outcome)>,
+    results: Results,
     batch: Vec<Made>,
     bytes: u64,
 }
 
 impl<'run> Ledger<'run> {
     pub(super) fn new(foreign: Foreign, store: &'run mut Store, jobs: &'run [Job]) -> Ledger<'run> {
-        Ledger { foreign, store, jobs, outcomes: Vec::new(), batch: Vec::new(), bytes: 0 }
+        Ledger { foreign, store, jobs, results: Results::default(), batch: Vec::new(), bytes: 0 }
     }
 
-    pub(super) fn into_outcomes(self) -> Vec<(History, Outcome)> {
-        self.outcomes
+    pub(super) fn into_results(self) -> Results {
+        self.results
     }
 
     /// Takes in what a thread has made of a job.
     pub(super) fn enter(&mut self, place: usize, result: Result<Vec<Made>, Unmade>) {
         match result {
+            #[cfg(feature = "fault-injection")]
+            Ok(_) if self.is_to_be_lied_about(place) => self.lie(place),
             Ok(made) => {
                 self.bytes += made.iter().map(|made| made.ready.size).sum::<u64>();
                 self.batch.extend(made);
@@ -61,10 +88,11 @@ impl<'run> Ledger<'run> {
                 }
             }
             Err(error) => {
+                let reason = Reason::Pkgdir(Arc::new(error));
                 let mut places: Vec<usize> = tags.into_iter().map(|(place, _)| place).collect();
                 places.dedup();
                 for place in places {
-                    self.settle(place, Unmade::Failed(error.to_string()));
+                    self.settle(place, Unmade::Failed(reason.clone()));
                 }
             }
         }
@@ -77,51 +105,111 @@ impl<'run> Ledger<'run> {
             Some(number) => job.work.copies.get(number),
         };
         let Some(edit) = edit else { return };
-        let changed = committed == Committed::Changed;
         let (kind, reason) = match committed {
             // told of with the other file
             Committed::Apart => return,
-            Committed::Done if copy.is_some() => (Kind::Moved, None),
-            Committed::Done => (Kind::Resigned, None),
-            Committed::Changed => {
-                (Kind::Skipped, Some("another program has replaced it meanwhile; its version stays".to_owned()))
-            }
-            Committed::Gone => {
-                let reason = "it disappeared from PKGDIR while it was being signed";
-                (keep(self.store, job, reason), Some(reason.to_owned()))
-            }
-            Committed::Taken => {
-                let reason = format!("another package has taken the name {} meanwhile", edit.path);
-                (keep(self.store, job, &reason), Some(reason))
-            }
-            Committed::Failed(reason) => (keep(self.store, job, &reason), Some(reason)),
+            Committed::Done if copy.is_some() => (OutcomeKind::Moved, None),
+            Committed::Done => (OutcomeKind::Resigned, None),
+            // the next round takes it up again; a backup of bytes that are there no more is of no use
+            Committed::Changed => return release(self.store, job),
+            Committed::Gone => self.keep(job, Reason::Gone),
+            Committed::Taken => self.keep(job, Reason::Taken(edit.path.clone())),
+            Committed::Failed(error) => self.keep(job, Reason::Pkgdir(error)),
         };
-        if changed {
-            release(self.store, job);
-        }
-        let new_path = (edit.path != job.work.path).then(|| edit.path.clone());
-        let outcome = Outcome { new_path, changes: edit.changes.clone(), ..job.outcome(kind, reason) };
-        self.outcomes.push((job.history, outcome));
+        self.add(job, job.outcome_of(edit, kind, reason));
+    }
+
+    fn add(&mut self, job: &Job, outcome: Outcome) {
+        let held = job.backup.as_ref().and_then(|backup| backup.held().cloned());
+        self.results.settled.push(Settled { history: job.history, outcome, held });
     }
 
     /// Writes down what became of a package that was not signed.
     pub(super) fn settle(&mut self, place: usize, unmade: Unmade) {
         let Some(job) = self.jobs.get(place) else { return };
         let (kind, reason) = match unmade {
-            Unmade::NothingToDo => return release(self.store, job),
-            Unmade::Missing(reason) => (Kind::Skipped, reason),
+            Unmade::NothingToDo => {
+                self.pass_over(job);
+                return release(self.store, job);
+            }
+            Unmade::Missing => {
+                self.results.passed_over.insert(job.work.path.clone(), None);
+                (OutcomeKind::Skipped, Some(Reason::Missing))
+            }
             Unmade::Foreign(signers) => {
-                let reason = signed_by(&signers);
+                let reason = Reason::Foreign(signers);
                 match foreign_kind(job, self.foreign) {
-                    Kind::Held => (keep(self.store, job, &reason), reason),
+                    OutcomeKind::Held => self.keep(job, reason),
                     kind => {
+                        self.pass_over(job);
                         release(self.store, job);
-                        (kind, reason)
+                        (kind, Some(reason))
                     }
                 }
             }
-            Unmade::Failed(reason) => (keep(self.store, job, &reason), reason),
+            Unmade::Failed(reason) => self.keep(job, reason),
         };
-        self.outcomes.push((job.history, job.outcome(kind, Some(reason))));
+        self.add(job, job.outcome(kind, reason));
+    }
+
+    /// Leaves a package to others, as long as it stays what it is.
+    fn pass_over(&mut self, job: &Job) {
+        if let Ok(identity) = self.store.pkgdir().identity(&job.work.path) {
+            self.results.passed_over.insert(job.work.path.clone(), identity);
+        }
+    }
+
+    fn keep(&mut self, job: &Job, reason: Reason) -> (OutcomeKind, Option<Reason>) {
+        let kind = keep(self.store, job, &reason);
+        (kind, Some(reason))
+    }
+
+    /// Whether a test wants this package to be reported as done though nothing was done.
+    #[cfg(feature = "fault-injection")]
+    fn is_to_be_lied_about(&self, place: usize) -> bool {
+        let path = self.jobs.get(place).map(|job| job.work.path.as_str());
+        path.is_some() && std::env::var("BINPKG_RESIGN_LIE").ok().as_deref() == path
+    }
+
+    #[cfg(feature = "fault-injection")]
+    fn lie(&mut self, place: usize) {
+        let Some(job) = self.jobs.get(place) else { return };
+        release(self.store, job);
+        self.add(job, job.outcome(OutcomeKind::Resigned, None));
+    }
+}
+
+/// Keeps a package that was not signed; says what it is then.
+pub(crate) fn keep(store: &mut Store, job: &Job, reason: &Reason) -> OutcomeKind {
+    match &job.backup {
+        // nobody but us is about to touch it
+        None => OutcomeKind::Skipped,
+        Some(Backup::Made(held)) if store.keep(held, reason.remark()) => OutcomeKind::Held,
+        // there is nothing that Portage could remove
+        Some(Backup::Absent) => OutcomeKind::Skipped,
+        // Portage leaves a signed package alone that it would only copy
+        _ if !job.work.is_at_risk() => OutcomeKind::Skipped,
+        _ => OutcomeKind::Exposed,
+    }
+}
+
+/// Takes the backup of a package away that needs none, if this run made it.
+pub(super) fn release(store: &mut Store, job: &Job) {
+    if job.history == History::HeldBefore {
+        return;
+    }
+    if let Some(Backup::Made(held)) = &job.backup
+        && let Err(error) = store.release(held)
+    {
+        log::warn!("{error}");
+    }
+}
+
+/// What becomes of a package of somebody else: Portage removes it only where it must change in place.
+pub(super) fn foreign_kind(job: &Job, foreign: Foreign) -> OutcomeKind {
+    match foreign {
+        _ if !job.work.is_at_risk() => OutcomeKind::Skipped,
+        Foreign::Hold => OutcomeKind::Held,
+        Foreign::Leave => OutcomeKind::Foreign,
     }
 }

@@ -54,7 +54,7 @@ def test_a_broken_index_stops_the_run(lab, spoil):
         index.write_text(text)
     before = Snapshot(prefix.path)
     result = prefix.resign("apply", check=2)
-    assert str(prefix.pkgdir) in result.err and "Packages" in result.err and "emaint" in result.err, result
+    assert str(prefix.pkgdir) in result.err and "Packages" in result.err and "binpkg-resign index" in result.err, result
     assert before.difference(Snapshot(prefix.path)) == []
     # Portage, which takes such an index as empty, finds no package to remove.
     packages = before.packages().keys()

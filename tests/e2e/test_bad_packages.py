@@ -257,7 +257,7 @@ def test_a_spoilt_package_is_held(lab, spoil):
     # --pretend does not read through images.
     if spoil is not wrong_digest:
         assert records[VICTIM_PATH]["outcome"] == "held"
-        assert records[VICTIM_PATH]["reason"] in result.text
+        assert records[VICTIM_PATH]["reason"]["text"] in result.text
     assert_good_went_on(prefix)
     # Whatever Portage does with it then.
     prefix.update_pass(check=None)
@@ -287,18 +287,34 @@ def test_a_file_that_is_not_there(lab):
 
 
 def test_a_link_where_a_package_should_be(lab):
-    """A symbolic link is not followed: what it leads to stays as it is."""
+    """One that root alone can have made is followed, and the new package takes its place; what it leads to stays."""
     prefix = small(lab)
     elsewhere = prefix.path / "elsewhere.gpkg.tar"
     (prefix.pkgdir / VICTIM_PATH).rename(elsewhere)
     (prefix.pkgdir / VICTIM_PATH).symlink_to(elsewhere)
     before = digest(elsewhere)
-    result = prefix.resign("apply", check=None)
-    assert result.status in (0, 1) and "victim-1" in result.text, result
-    assert (prefix.pkgdir / VICTIM_PATH).is_symlink() and digest(elsewhere) == before
+    prefix.resign("apply")
+    assert not (prefix.pkgdir / VICTIM_PATH).is_symlink() and digest(elsewhere) == before
+    assert prefix.verify([VICTIM_PATH]) == {VICTIM_PATH: None}
     assert_good_went_on(prefix)
-    prefix.update_pass(check=None)
-    assert digest(elsewhere) == before
+    prefix.update_pass()
+    assert (prefix.pkgdir / VICTIM_PATH).is_file() and digest(elsewhere) == before
+
+
+def test_a_link_that_others_could_have_made(lab):
+    """Where a group may write, it is not followed: the package is told of as exposed, and the others go on."""
+    prefix = small(lab)
+    elsewhere = prefix.path / "elsewhere.gpkg.tar"
+    victim = prefix.pkgdir / VICTIM_PATH
+    victim.rename(elsewhere)
+    victim.symlink_to(elsewhere)
+    victim.parent.chmod(0o2775)
+    before = digest(elsewhere)
+    answer = prefix.resign_json("apply", check=1)
+    records = {record["path"]: record for record in answer["packages"]}
+    assert records[VICTIM_PATH]["outcome"] == "exposed", records
+    assert victim.is_symlink() and digest(elsewhere) == before
+    assert_good_went_on(prefix)
 
 
 def test_a_directory_where_a_package_should_be(lab):

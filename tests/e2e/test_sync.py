@@ -124,7 +124,8 @@ def test_the_answer_in_json(lab, portage, layout):
     pull(prefix)
     pretended = prefix.resign_json("apply", "--pretend")
     answer = prefix.resign_json("apply")
-    assert set(answer) == {"command", "status", "packages", "counts", "seconds"}
+    assert set(answer) == {"command", "status", "packages", "counts", "seconds", "pretend", "error"}
+    assert (pretended["pretend"], answer["pretend"], answer["error"]) == (True, False, None)
     assert (answer["command"], answer["status"]) == ("apply", "done")
     records = {(record["path"], record["outcome"]): record for record in answer["packages"]}
     assert len(records) == len(answer["packages"])

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use gpgme::KeyListMode;
@@ -185,7 +186,7 @@ pub struct Keyring {
     private_home: tempfile::TempDir,
     signing: Certificate,
     exact: Option<String>,
-    unusable: Option<KeyError>,
+    unusable: Option<Arc<KeyError>>,
     migrated: Vec<Certificate>,
 }
 
@@ -235,7 +236,7 @@ impl Keyring {
             .export_keys(&export, gpgme::ExportMode::empty(), &mut exported)
             .map_err(gpg("export the public keys"))?;
         let private_home = private_home(&exported)?;
-        Ok(Keyring { private_home, signing, exact, unusable, migrated: certificates })
+        Ok(Keyring { private_home, signing, exact, unusable: unusable.map(Arc::new), migrated: certificates })
     }
 
     /// No certificate counts as ours: where packages are not signed here, only others' signatures can be looked at.
@@ -281,14 +282,20 @@ impl Keyring {
     /// the home is no obstacle then.
     #[must_use]
     pub fn with_secret_elsewhere(self) -> Keyring {
-        let unusable = self.unusable.filter(|problem| !matches!(problem, KeyError::NoSecret { .. }));
+        let unusable = self.unusable.filter(|problem| !matches!(**problem, KeyError::NoSecret { .. }));
         Keyring { unusable, ..self }
     }
 
     /// Why the key cannot sign, where that is known without trying.
     #[must_use]
     pub fn unusable(&self) -> Option<&KeyError> {
-        self.unusable.as_ref()
+        self.unusable.as_deref()
+    }
+
+    /// The same, to be kept with each package that waits for it.
+    #[must_use]
+    pub fn problem(&self) -> Option<Arc<KeyError>> {
+        self.unusable.clone()
     }
 
     /// The fingerprint of the one key that must sign, where the setting ends in `!`.

@@ -1,184 +1,452 @@
-//! Second names for packages at risk: `PKGDIR/.binpkg-resign/held/PATH.held`, which no tool takes for packages.
+//! Backups of packages at risk: a hard link `.binpkg-resign/held/PATH.held`, a name that no tool takes for a package;
+//! a copy where links do not work.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::journal::Record;
-use super::{Identity, Store, StoreError, below, disk, stays_inside};
+use rustix::io::Errno;
 
-/// The folder of held packages, in our folder.
-pub(super) const HELD_DIRECTORY: &str = "held";
+use super::super::error::{PkgdirError, failed};
+use super::super::fault;
+use super::super::folder::{Folder, Identity, Opened};
+use super::journal::{Journal, Record, Remark};
+use super::{Store, state, warn_of};
+use crate::portage::names::{BuildId, PkgPath};
+
+/// So many packages get their backups before the first flush, so that those that Portage meets first are safe at once.
+const FIRST_CHUNK: usize = 16;
+/// So many from then on.
+const CHUNK: usize = 1024;
+/// The longest name that filesystems take, in bytes.
+const NAME_LIMIT: usize = 255;
+/// What stands for a slash in the name of a backup that has no folder of its own; no package has it in its name (PMS 3.1).
+const FLAT_SLASH: &str = "~";
 
 /// A package that Portage's pass would remove.
 #[derive(Debug, Clone)]
 pub struct AtRisk {
-    /// Where it is, below PKGDIR.
-    pub path: String,
+    /// Where it is.
+    pub path: PkgPath,
     /// Category, name and version.
     pub cpv: String,
     /// Its build id, if it has one.
-    pub build_id: Option<String>,
+    pub build_id: Option<BuildId>,
     /// The updates it needs, as they stand in the update files.
     pub updates: Vec<String>,
     /// Its block in the index.
     pub entry: String,
 }
 
+/// Whether a package at risk has its backup.
+#[derive(Debug, Clone)]
+pub enum Backup {
+    /// It has, under this name below `held`.
+    Made(PkgPath),
+    /// There is no such file: Portage removes nothing either.
+    Absent,
+    /// It has none.
+    Failed(Arc<PkgdirError>),
+}
+
+impl Backup {
+    /// Its name below `held`.
+    #[must_use]
+    pub fn held(&self) -> Option<&PkgPath> {
+        match self {
+            Backup::Made(held) => Some(held),
+            Backup::Absent | Backup::Failed(_) => None,
+        }
+    }
+}
+
+/// The records of held packages, by their names.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    by_held: HashMap<PkgPath, Record>,
+    by_path: HashMap<PkgPath, Vec<PkgPath>>,
+}
+
+impl Records {
+    pub(super) fn insert(&mut self, record: Record) {
+        let names = self.by_path.entry(record.path.clone()).or_default();
+        if !names.contains(&record.held) {
+            names.push(record.held.clone());
+        }
+        self.by_held.insert(record.held.clone(), record);
+    }
+
+    pub(super) fn remove(&mut self, held: &PkgPath) -> Option<Record> {
+        let record = self.by_held.remove(held)?;
+        if let Some(names) = self.by_path.get_mut(&record.path) {
+            names.retain(|name| name != held);
+        }
+        Some(record)
+    }
+
+    pub(super) fn get_mut(&mut self, held: &PkgPath) -> Option<&mut Record> {
+        self.by_held.get_mut(held)
+    }
+
+    pub(super) fn contains(&self, held: &PkgPath) -> bool {
+        self.by_held.contains_key(held)
+    }
+
+    /// What is held of a path.
+    pub(super) fn of(&self, path: &PkgPath) -> impl Iterator<Item = &Record> {
+        self.by_path.get(path).into_iter().flatten().filter_map(|held| self.by_held.get(held))
+    }
+
+    /// All of them, in the order of their paths.
+    pub(super) fn in_order(&self) -> Vec<&Record> {
+        let mut records: Vec<&Record> = self.by_held.values().collect();
+        records.sort_by(|a, b| a.held.cmp(&b.held));
+        records
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_held.is_empty()
+    }
+}
+
 impl Store {
-    /// Gives every package at risk a second name and writes down what is to be done, before anything is changed.
-    /// `staged` are the places (below PKGDIR) where new files will come.
+    /// Gives every package at risk a backup and writes down what is to be done, before anything is changed. Links come
+    /// first, since they cost next to nothing; where they do not work, the smallest packages are copied first.
     ///
-    /// Returns the name below `held` of each. Packages that are not there, or are no regular files, have none: Portage
-    /// does not remove them either.
-    ///
-    /// A second name that cannot be made, or a journal that cannot be written, is warned of, and the run goes on: signing
-    /// is what saves most packages, and Portage's pass comes whatever we do.
-    ///
-    /// # Errors
-    /// A path leads out of PKGDIR.
-    pub fn begin(&mut self, at_risk: Vec<AtRisk>, staged: Vec<String>) -> Result<Vec<Option<String>>, StoreError> {
+    /// What cannot be backed up is told of, and the run goes on: signing saves most packages, and Portage's pass comes
+    /// whatever we do.
+    pub fn begin(&mut self, at_risk: Vec<AtRisk>) -> Vec<Backup> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let mut coming = Vec::new();
-        let mut names = Vec::with_capacity(at_risk.len());
-        for package in at_risk {
-            let from = below(&self.pkgdir, &package.path)?;
-            let facts = from.symlink_metadata().ok().filter(std::fs::Metadata::is_file);
-            let Some(facts) = facts.filter(|_| stays_inside(&self.pkgdir, &from, &package.path).is_ok()) else {
-                names.push(None);
-                continue;
-            };
-            if let Some(held) = self.held_already(&package, &facts)? {
-                names.push(Some(held));
-                continue;
-            }
-            let (held, to) = self.free_name(&package.path)?;
-            names.push(Some(held.clone()));
-            coming.push((from, to, held.clone()));
-            self.journal.records.push(Record {
-                size: Identity::of(&facts).size(),
-                path: package.path,
-                held,
-                cpv: package.cpv,
-                build_id: package.build_id,
-                since,
-                reason: None,
-                updates: package.updates,
-                entry: package.entry,
-            });
-        }
-        // the journal first: it has what the index said, which is gone once Portage's pass has removed a package
-        self.journal.staged = staged;
-        warn_of(self.journal.write(&self.state()));
-        let mut folders = BTreeSet::new();
-        for (from, to, held) in coming {
-            let made = disk::make_private_directory(disk::parent(&to)).and_then(|()| disk::second_name(&from, &to));
-            if let Err(error) = made {
-                // the others go on, and this one is saved if it can be signed
-                log::warn!("{} has no second name while it is signed: {error}", from.display());
-                self.journal.records.retain(|record| record.held != held);
-                names.iter_mut().filter(|name| name.as_ref() == Some(&held)).for_each(|name| *name = None);
-            }
-            folders.insert(disk::parent(&to).to_owned());
-        }
-        warn_of(self.make_names_last(&folders));
-        Ok(names)
-    }
-
-    /// The second name that the package has from an earlier run, in which it could not be signed; it needs the old
-    /// updates as well as the new ones.
-    fn held_already(&mut self, package: &AtRisk, facts: &std::fs::Metadata) -> Result<Option<String>, StoreError> {
-        let held_directory = self.held_directory();
-        for record in self.journal.records.iter_mut().filter(|record| record.path == package.path) {
-            let held = below(&held_directory, &record.held)?.symlink_metadata();
-            if held.is_ok_and(|held| Identity::of(&held).is_copy_of(&Identity::of(facts))) {
-                record.reason = None;
-                for update in &package.updates {
-                    if !record.updates.contains(update) {
-                        record.updates.push(update.clone());
+        let mut backups: Vec<Backup> = Vec::with_capacity(at_risk.len());
+        let mut to_copy: Vec<(usize, Opened)> = Vec::new();
+        let mut chunk = FIRST_CHUNK;
+        let mut first = 0;
+        while first < at_risk.len() {
+            let end = at_risk.len().min(first + chunk);
+            let mut made = Made::default();
+            for (place, package) in at_risk.iter().enumerate().take(end).skip(first) {
+                backups.push(match self.link(package, since, &mut made) {
+                    Ok(Linked::Done(held)) => Backup::Made(held),
+                    Ok(Linked::Absent) => Backup::Absent,
+                    Ok(Linked::Impossible(opened, error)) => {
+                        to_copy.push((place, opened));
+                        Backup::Failed(Arc::new(error))
                     }
-                }
-                return Ok(Some(record.held.clone()));
+                    Err(error) => Backup::Failed(Arc::new(error)),
+                });
+            }
+            self.make_last(made);
+            first = end;
+            chunk = CHUNK;
+        }
+        to_copy.sort_by_key(|(_, opened)| opened.identity.size());
+        for (place, opened) in to_copy {
+            let Some((package, backup)) = at_risk.get(place).zip(backups.get_mut(place)) else { continue };
+            let mut made = Made::default();
+            *backup = match self.copy(package, &opened, since, &mut made) {
+                Ok(held) => Backup::Made(held),
+                Err(error) => Backup::Failed(Arc::new(error)),
+            };
+            self.make_last(made);
+        }
+        for (package, backup) in at_risk.iter().zip(&backups) {
+            if let Backup::Failed(error) = backup {
+                log::warn!("{} has no backup while it is signed: {error}", package.path);
             }
         }
-        Ok(None)
+        backups
     }
 
-    /// Makes the names in these folders, and in those above them up to PKGDIR, last.
-    fn make_names_last(&self, folders: &BTreeSet<PathBuf>) -> Result<(), StoreError> {
-        let above = |folder: &PathBuf| {
-            folder.ancestors().take_while(|path| path.starts_with(&self.pkgdir)).map(Path::to_owned).collect::<Vec<_>>()
+    /// Gives one package its link.
+    fn link(&mut self, package: &AtRisk, since: u64, made: &mut Made) -> Result<Linked, PkgdirError> {
+        let name = package.path.file_name();
+        let found = self.pkgdir.folder_of(&package.path).and_then(|folder| Ok((folder.file(name)?, folder)));
+        let (mut opened, folder) = match found {
+            Ok(found) => found,
+            Err(error) if error.is_absence() => return Ok(Linked::Absent),
+            Err(error) => return Err(error),
         };
-        let all: BTreeSet<PathBuf> = folders.iter().flat_map(above).collect();
-        // the deepest first
-        all.iter().rev().try_for_each(|folder| disk::sync_directory(folder))
+        if let Some(held) = self.held_already(package, &opened)? {
+            return Ok(Linked::Done(held));
+        }
+        let (to, to_name, held) = self.place_for(&package.path, made)?;
+        // by name, since linking a descriptor takes a capability that containers do not have; so a look at what it was
+        for _ in 0..3 {
+            match folder.link(name, &to, &to_name) {
+                Ok(()) => {}
+                Err(PkgdirError::Io { source, .. }) if is_no_link(&source) => {
+                    let error = failed("link to", &to.path().join(&to_name))(source);
+                    return Ok(Linked::Impossible(opened, error));
+                }
+                Err(error) if error.is_absence() => return Ok(Linked::Absent),
+                Err(error) => return Err(error),
+            }
+            if to.identity(&to_name)?.is_some_and(|linked| linked.is_same_inode(&opened.identity)) {
+                self.add(package, held.clone(), opened.identity, since, made);
+                return Ok(Linked::Done(held));
+            }
+            to.remove(&to_name)?;
+            // a link that is followed, or another package by now
+            let again = folder.file(name)?;
+            if again.identity == opened.identity {
+                break;
+            }
+            opened = again;
+        }
+        let error = failed("link to", &to.path().join(&to_name))(io::Error::from(Errno::XDEV));
+        Ok(Linked::Impossible(opened, error))
     }
 
-    pub(super) fn held_directory(&self) -> PathBuf {
-        self.state().join(HELD_DIRECTORY)
+    /// Copies one package whose link is not possible.
+    fn copy(&mut self, package: &AtRisk, opened: &Opened, since: u64, made: &mut Made) -> Result<PkgPath, PkgdirError> {
+        let (to, to_name, held) = self.place_for(&package.path, made)?;
+        let staged = self.state.make_staged()?;
+        let temporary = self.next_temporary();
+        let copied = copy_to(opened, &staged, &temporary).and_then(|()| staged.rename(&temporary, &to, &to_name));
+        if let Err(error) = copied {
+            warn_of(staged.remove(&temporary));
+            return Err(error);
+        }
+        self.add(package, held.clone(), opened.identity, since, made);
+        Ok(held)
     }
 
-    fn free_name(&self, path: &str) -> Result<(String, PathBuf), StoreError> {
+    fn add(&mut self, package: &AtRisk, held: PkgPath, identity: Identity, since: u64, made: &mut Made) {
+        let record = Record {
+            path: package.path.clone(),
+            held,
+            cpv: package.cpv.clone(),
+            build_id: package.build_id,
+            size: identity.size(),
+            since,
+            reason: None,
+            updates: package.updates.clone(),
+            entry: package.entry.clone(),
+        };
+        made.records.push(record.clone());
+        self.records.insert(record);
+    }
+
+    /// The backup that the package has from an earlier run, in which it could not be signed; it needs the old updates as
+    /// well as the new ones.
+    fn held_already(&mut self, package: &AtRisk, opened: &Opened) -> Result<Option<PkgPath>, PkgdirError> {
+        let mut found = None;
+        for record in self.records.of(&package.path) {
+            let held = self.open_held(&record.held);
+            if held.is_ok_and(|held| is_backup_of(&held, opened)) {
+                found = Some(record.held.clone());
+                break;
+            }
+        }
+        if let Some(record) = found.as_ref().and_then(|held| self.records.get_mut(held)) {
+            record.reason = None;
+            for update in &package.updates {
+                if !record.updates.contains(update) {
+                    record.updates.push(update.clone());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// A free place for a backup: below `held` as the path says; in `held` itself where there is no room for folders,
+    /// or the name is too long.
+    fn place_for(&self, path: &PkgPath, made: &mut Made) -> Result<(Folder, String, PkgPath), PkgdirError> {
+        let top = self.state.make_held()?;
+        made.folders.insert(String::new());
+        let mut prefix = String::new();
+        let mut folder = top.clone();
+        let longest = format!("{}.held.99999", path.file_name());
+        let whole = longest.len() <= NAME_LIMIT && {
+            let mut parts = path.folder().split('/').filter(|part| !part.is_empty());
+            parts.all(|part| match state::below(&folder, part) {
+                Ok(inner) => {
+                    folder = inner;
+                    prefix.push_str(part);
+                    prefix.push('/');
+                    made.folders.insert(prefix.clone());
+                    true
+                }
+                Err(error) => {
+                    log::debug!("{error}: the backup lies in {}", top.path().display());
+                    false
+                }
+            })
+        };
+        let stem = if whole { path.file_name().to_owned() } else { flat_name(path) };
+        let (folder, prefix) = if whole { (folder, prefix) } else { (top, String::new()) };
         let mut number = 1;
         loop {
-            let name = if number == 1 { format!("{path}.held") } else { format!("{path}.held.{number}") };
-            let full = below(&self.held_directory(), &name)?;
-            let promised = self.journal.records.iter().any(|record| record.held == name);
-            if !promised && full.symlink_metadata().is_err() {
-                return Ok((name, full));
+            let name = if number == 1 { format!("{stem}.held") } else { format!("{stem}.held.{number}") };
+            let held = PkgPath::new(&format!("{prefix}{name}"))
+                .map_err(|error| failed("name", folder.path())(io::Error::other(error)))?;
+            if !self.records.contains(&held) && folder.look(&name)?.is_none() {
+                return Ok((folder, name, held));
             }
             number += 1;
         }
     }
 
+    /// Makes names last, and then writes down what they are.
+    fn make_last(&self, made: Made) {
+        let Ok(top) = self.state.make_held() else { return };
+        // the deepest first
+        for path in made.folders.iter().rev() {
+            let parts = path.split('/').filter(|part| !part.is_empty());
+            let found = parts.into_iter().try_fold(top.clone(), |folder, part| folder.real_folder(part));
+            warn_of(found.and_then(|folder| folder.sync()));
+        }
+        warn_of(Journal::append(&self.state.folder, &made.records, &[]));
+        warn_of(self.state.folder.sync().and_then(|()| self.pkgdir.folder.sync()));
+    }
+
+    /// Whether what lies at a path is held, and it was said why.
+    #[must_use]
+    pub fn is_held_as_it_is(&self, path: &PkgPath) -> bool {
+        let Ok(there) = self.pkgdir.open_package(path) else { return false };
+        let is_backup = |record: &Record| self.open_held(&record.held).is_ok_and(|held| is_backup_of(&held, &there));
+        self.records.of(path).any(|record| record.reason.is_some() && is_backup(record))
+    }
+
     /// Says why the package that is held as `held` stays so. Returns whether there is one.
-    pub fn keep(&mut self, held: &str, reason: &str) -> bool {
-        match self.journal.records.iter_mut().find(|record| record.held == held) {
+    pub fn keep(&mut self, held: &PkgPath, reason: Remark) -> bool {
+        match self.records.get_mut(held) {
             Some(record) => {
-                record.reason = Some(reason.to_owned());
+                record.reason = Some(reason);
                 true
             }
             None => false,
         }
     }
 
-    /// Whether the package in PKGDIR still is the one that is held: Portage's pass has left it alone.
-    #[must_use]
-    pub fn is_in_place(&self, record: &Record) -> bool {
-        let facts = |path: Result<PathBuf, StoreError>| path.ok()?.symlink_metadata().ok().map(|f| Identity::of(&f));
-        match (facts(below(&self.pkgdir, &record.path)), facts(record.held_file(&self.pkgdir))) {
-            (Some(there), Some(held)) => there.is_copy_of(&held),
-            _ => false,
-        }
+    /// Opens a held package, by its name below the folder `held`.
+    pub(super) fn open_held(&self, held: &PkgPath) -> Result<Opened, PkgdirError> {
+        open_held(&self.state, held)
     }
 
-    /// Removes a held file, named below the folder `held`, and its record: the package is saved, needs no saving, or is
+    /// Removes a backup, named below the folder `held`, and its record: the package is saved, needs no saving, or is
     /// given up.
     ///
     /// # Errors
     /// The file cannot be removed.
-    pub fn release(&mut self, held: &str) -> Result<(), StoreError> {
-        disk::remove_if_there(&below(&self.held_directory(), held)?)?;
-        self.journal.records.retain(|record| record.held != held);
+    pub fn release(&mut self, held: &PkgPath) -> Result<(), PkgdirError> {
+        if let Some(folder) = folder_of_held(&self.state, held)? {
+            folder.remove(held.file_name())?;
+        }
+        self.records.remove(held);
         Ok(())
     }
 }
 
-/// For what must not keep a run from saving packages.
-pub(super) fn warn_of(result: Result<(), StoreError>) {
-    if let Err(error) = result {
-        log::warn!("{error}");
+/// What came of linking a package.
+enum Linked {
+    Done(PkgPath),
+    Absent,
+    /// There can be none, and a copy is needed.
+    Impossible(Opened, PkgdirError),
+}
+
+/// What is to be made last.
+#[derive(Default)]
+struct Made {
+    /// Folders below `held`, each with a slash behind; empty for `held` itself.
+    folders: BTreeSet<String>,
+    records: Vec<Record>,
+}
+
+/// Whether this failure of a link means that a copy may still work.
+fn is_no_link(error: &io::Error) -> bool {
+    use std::io::ErrorKind;
+    !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::StorageFull)
+}
+
+/// The name of a backup in `held` itself. One that is too long is cut; whose it is then only the journal and the
+/// package itself tell.
+fn flat_name(path: &PkgPath) -> String {
+    let flat = path.as_str().replace('/', FLAT_SLASH);
+    let room = NAME_LIMIT - ".held.99999".len();
+    let mut end = room.min(flat.len());
+    while !flat.is_char_boundary(end) {
+        end -= 1;
+    }
+    flat.get(..end).unwrap_or_default().to_owned()
+}
+
+/// The path below PKGDIR of a held file, from its name below the folder `held`.
+pub(super) fn path_of_held(held: &PkgPath) -> Option<PkgPath> {
+    let text = held.as_str();
+    let numberless = match text.rsplit_once('.') {
+        Some((head, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => head,
+        _ => text,
+    };
+    let path = numberless.strip_suffix(".held")?;
+    let path = if path.contains('/') { path.to_owned() } else { path.replace(FLAT_SLASH, "/") };
+    PkgPath::new(&path).ok()
+}
+
+/// Whether a held file has the bytes of the other: it is the same file, or a copy, byte for byte.
+pub(super) fn is_backup_of(held: &Opened, other: &Opened) -> bool {
+    if held.identity.is_same_inode(&other.identity) {
+        return true;
+    }
+    held.identity.is_like(&other.identity) && same_bytes(held, other).unwrap_or(false)
+}
+
+fn same_bytes(a: &Opened, b: &Opened) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt;
+    let (mut left, mut right) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    let mut offset = 0;
+    loop {
+        let read = a.file.read_at(&mut left, offset)?;
+        if read == 0 {
+            return Ok(b.file.read_at(&mut right, offset)? == 0);
+        }
+        let (Some(left), Some(right)) = (left.get(..read), right.get_mut(..read)) else { return Ok(false) };
+        match b.file.read_exact_at(right, offset) {
+            Ok(()) if left == right => offset += u64::try_from(read).unwrap_or_default(),
+            Ok(()) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(error),
+        }
     }
 }
 
-/// Removes a folder and those in it, as far as they are empty.
-pub(super) fn remove_empty_directories(path: &Path) {
-    if let Ok(entries) = std::fs::read_dir(path) {
-        for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                remove_empty_directories(&entry.path());
-            }
+fn copy_to(source: &Opened, folder: &Folder, name: &str) -> Result<(), PkgdirError> {
+    let path = folder.path().join(name);
+    let mut copy = folder.create(name)?;
+    if rustix::fs::ioctl_ficlone(&copy, &source.file).is_err() {
+        fault::step("copy to", &path)?;
+        // from its start, wherever the file has been read to
+        let mut from = source.file.try_clone().map_err(failed("copy to", &path))?;
+        io::Seek::rewind(&mut from).map_err(failed("copy to", &path))?;
+        io::copy(&mut from, &mut copy).map_err(failed("copy to", &path))?;
+    }
+    let modified = source.file.metadata().and_then(|facts| facts.modified()).map_err(failed("look at", &path))?;
+    let times = std::fs::FileTimes::new().set_modified(modified);
+    copy.set_times(times).map_err(failed("set the time of", &path))?;
+    fault::sync(&copy, &path)
+}
+
+/// The folder that a held file is in; none where there is no such folder.
+fn folder_of_held(state: &state::State, held: &PkgPath) -> Result<Option<Folder>, PkgdirError> {
+    let Some(mut folder) = state.held()? else { return Ok(None) };
+    for part in held.folder().split('/').filter(|part| !part.is_empty()) {
+        folder = match folder.real_folder(part) {
+            Ok(inner) => inner,
+            Err(error) if error.is_absence() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(Some(folder))
+}
+
+pub(super) fn open_held(state: &state::State, held: &PkgPath) -> Result<Opened, PkgdirError> {
+    match folder_of_held(state, held)? {
+        Some(folder) => folder.file(held.file_name()),
+        None => {
+            let path = state.folder.path().join(held.as_str());
+            Err(failed("open", &path)(io::Error::from(io::ErrorKind::NotFound)))
         }
-        let _ = std::fs::remove_dir(path);
     }
 }

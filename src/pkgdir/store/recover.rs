@@ -1,183 +1,223 @@
-//! After a run that was cut short: its last batch is finished, its temporary files go, and what Portage's pass has
-//! removed meanwhile counts as held.
+//! After a run that was cut short: its last batch is finished, its waiting files go, and what Portage's pass has
+//! removed meanwhile counts as held. A backup is removed only where the package itself is there with the same bytes, or
+//! the note of a batch says that all that was made of it is in place.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::HashSet;
 
-use super::hold::warn_of;
-use super::journal::{self, CommitItem, CommitNote, Record};
-use super::{Identity, Store, StoreError, below, disk};
+use rustix::fs::FileType;
+
+use super::super::error::PkgdirError;
+use super::super::folder::{Folder, Identity};
+use super::commit::sync_folders;
+use super::hold::{is_backup_of, path_of_held};
+use super::journal::{self, CommitItem, CommitNote, Journal, Record, Remark};
+use super::lock::Lock;
+use super::staged::BESIDE_PREFIX;
+use super::{Store, warn_of};
 use crate::portage::index::Entry;
+use crate::portage::names::PkgPath;
 
-/// Why a package is held that an interrupted run left behind.
-const INTERRUPTED: &str = "the run that should have signed it was interrupted";
+/// How deep the folders below `held` are looked through.
+const DEPTH: usize = 8;
 
 impl Store {
     /// Finishes or undoes what an interrupted run left. Does nothing after a run that ended well.
     ///
     /// What cannot be put in order now is warned of and left for the next run: the packages that are at risk today must
     /// not wait for it.
-    pub(super) fn recover(&mut self) {
-        warn_of(journal::remove_half_written(&self.state()));
-        warn_of(self.remove_half_written_index());
-        warn_of(self.finish_interrupted_batch());
-        for destination in std::mem::take(&mut self.journal.staged) {
-            let temporary = below(&self.pkgdir, &destination).map(|path| disk::temporary(&path));
-            warn_of(temporary.and_then(|path| disk::remove_if_there(&path)));
+    pub(super) fn recover(&mut self, journal: Journal) {
+        warn_of(journal::remove_half_written(&self.state.folder));
+        for record in journal.records {
+            self.records.insert(record);
         }
-        for record in std::mem::take(&mut self.journal.records) {
-            let kept = record.clone();
-            if let Err(error) = self.recover_record(record) {
-                log::warn!("{error}");
-                self.journal.records.push(kept);
+        let finished = self.finish_interrupted_batch();
+        if finished.is_ok() {
+            // while the note is there, what waits may still be needed
+            warn_of(self.remove_staged(&journal.beside));
+            self.remove_staged_by_first(&journal.first_staged);
+        }
+        warn_of(finished);
+        let records: Vec<Record> = self.records.in_order().into_iter().cloned().collect();
+        for record in records {
+            warn_of(self.recover_record(record));
+        }
+        match self.state.held() {
+            Ok(Some(held)) => warn_of(self.adopt(&held, "", DEPTH)),
+            Ok(None) => {}
+            Err(error) => log::warn!("{error}"),
+        }
+    }
+
+    fn finish_interrupted_batch(&mut self) -> Result<(), PkgdirError> {
+        let Some(note) = CommitNote::read(&self.state.folder)? else { return Ok(()) };
+        log::info!("finishing a batch of {} packages that was interrupted", note.items.len());
+        let lock = self.lock_index()?;
+        self.finish_batch(&note, &lock)
+    }
+
+    /// Removes files that wait for a commit that never came.
+    fn remove_staged(&self, beside: &[String]) -> Result<(), PkgdirError> {
+        if let Some(staged) = self.state.staged()? {
+            for (name, kind) in staged.names()? {
+                if kind != FileType::Directory {
+                    warn_of(staged.remove(&name));
+                }
             }
         }
-        let held = self.held_directory();
-        warn_of(self.adopt(&held, ""));
+        let we = rustix::process::geteuid().as_raw();
+        for path in beside {
+            let Some(folder) = self.folder_at(path) else { continue };
+            for (name, kind) in folder.names()? {
+                let ours = kind == FileType::RegularFile
+                    && name.starts_with(BESIDE_PREFIX)
+                    && folder.look(&name)?.is_some_and(|facts| facts.st_uid == we);
+                if ours {
+                    warn_of(folder.remove(&name));
+                }
+            }
+        }
+        Ok(())
     }
 
-    fn finish_interrupted_batch(&mut self) -> Result<(), StoreError> {
-        let Some(note) = CommitNote::read(&self.state())? else { return Ok(()) };
-        log::info!("finishing a batch of {} packages that was interrupted", note.items.len());
-        self.finish_batch(&note)
+    /// The same for what binpkg-resign 0.1 left beside packages.
+    fn remove_staged_by_first(&self, paths: &[PkgPath]) {
+        let we = rustix::process::geteuid().as_raw();
+        for path in paths {
+            let name = format!(".{}.resign", path.file_name());
+            let Some(folder) = self.folder_at(path.folder()) else { continue };
+            let ours = |facts: rustix::fs::Stat| {
+                FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile && facts.st_uid == we
+            };
+            if folder.look(&name).is_ok_and(|facts| facts.is_some_and(ours)) {
+                warn_of(folder.remove(&name));
+            }
+        }
     }
 
-    /// Second names that no journal speaks of: the run ended before it was written. They go where the package still is
-    /// what it was, and are held where it is not.
-    fn adopt(&mut self, folder: &Path, below_held: &str) -> Result<(), StoreError> {
-        let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
-        for entry in entries.flatten() {
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let held = format!("{below_held}{name}");
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => self.adopt(&entry.path(), &format!("{held}/"))?,
-                Ok(kind) if kind.is_file() && !self.journal.records.iter().any(|record| record.held == held) => {
-                    let Some(path) = held_path(&held) else {
-                        // a copy that was not finished
-                        disk::remove_if_there(&entry.path())?;
-                        continue;
-                    };
-                    let size = entry.metadata().map_or(0, |facts| facts.len());
-                    let cpv = path.strip_suffix(".gpkg.tar").unwrap_or(path).to_owned();
-                    let path = path.to_owned();
-                    self.recover_record(Record {
+    /// A folder below PKGDIR, if it is there.
+    fn folder_at(&self, path: &str) -> Option<Folder> {
+        if path.is_empty() {
+            return Some(self.pkgdir.folder.clone());
+        }
+        self.pkgdir.folder_named(&PkgPath::new(path).ok()?).ok()
+    }
+
+    /// Rolls a batch forward: what was not renamed yet is renamed now, then the index gets its entries.
+    pub(super) fn finish_batch(&mut self, note: &CommitNote, _lock: &Lock) -> Result<(), PkgdirError> {
+        let mut folders: Vec<Folder> = Vec::new();
+        let mut entries = Vec::new();
+        let mut unfinished: HashSet<&PkgPath> = HashSet::new();
+        for item in &note.items {
+            let parted = item.releases.as_ref().is_some_and(|held| unfinished.contains(held));
+            let Some(to) = self.folder_at(item.destination.folder()) else {
+                unfinished.extend(&item.releases);
+                continue;
+            };
+            if !parted && self.may_place(item, &to)? {
+                let from = if item.beside { Some(to.clone()) } else { self.state.staged()? };
+                let waits = from.filter(|from| is_waiting(from, item));
+                if let Some(from) = waits {
+                    from.rename(&item.temporary, &to, item.destination.file_name())?;
+                    folders.push(to.clone());
+                }
+            }
+            if is_committed(&to, item)? {
+                entries.push(Entry::from_text(&item.entry));
+            } else {
+                // Portage's pass was here: what was made of the package is not all there, so it stays held
+                unfinished.extend(&item.releases);
+            }
+        }
+        sync_folders(folders.iter())?;
+        if !entries.is_empty() {
+            let mut index = self.read_index()?;
+            index.inject_all(entries);
+            self.write_index_aside(&index)?.put_in_place()?;
+        }
+        let done: Vec<PkgPath> = note.items.iter().filter_map(|item| item.releases.clone()).collect();
+        for held in done.iter().filter(|held| !unfinished.contains(held)) {
+            self.release(held)?;
+        }
+        CommitNote::remove(&self.state.folder)
+    }
+
+    /// Whether the new file may still go to its place: over the package it was made from, or where nothing is. A
+    /// package that another program has built there since stays.
+    fn may_place(&self, item: &CommitItem, to: &Folder) -> Result<bool, PkgdirError> {
+        let name = item.destination.file_name();
+        if to.look(name)?.is_none() {
+            return Ok(true);
+        }
+        let Some(held) = item.releases.as_ref().filter(|_| item.replaces) else { return Ok(false) };
+        Ok(match (to.file(name), self.open_held(held)) {
+            (Ok(there), Ok(held)) => is_backup_of(&held, &there),
+            _ => false,
+        })
+    }
+
+    /// Decides what becomes of a backup that an earlier run made.
+    fn recover_record(&mut self, mut record: Record) -> Result<(), PkgdirError> {
+        let held = match self.open_held(&record.held) {
+            Ok(held) => held,
+            Err(error) if error.is_absence() => {
+                self.records.remove(&record.held);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if record.reason.is_some() {
+            return Ok(());
+        }
+        // still where it was: Portage's pass has not touched it, and what it needs will be planned anew
+        if self.pkgdir.open_package(&record.path).is_ok_and(|there| is_backup_of(&held, &there)) {
+            return self.release(&record.held);
+        }
+        let text = "the run that should have signed it was interrupted".to_owned();
+        record.reason = Some(Remark { code: "interrupted".to_owned(), text });
+        self.records.insert(record);
+        Ok(())
+    }
+
+    /// Backups that no journal speaks of: the run ended before it was written, or it is lost. They go where the package
+    /// still is what it was, and are held where it is not.
+    fn adopt(&mut self, folder: &Folder, below: &str, depth: usize) -> Result<(), PkgdirError> {
+        for (name, kind) in folder.names()? {
+            let Ok(held) = PkgPath::new(&format!("{below}{name}")) else { continue };
+            match kind {
+                FileType::Directory if depth > 0 => match folder.real_folder(&name) {
+                    Ok(inner) => warn_of(self.adopt(&inner, &format!("{held}/"), depth - 1)),
+                    Err(error) => log::warn!("{error}"),
+                },
+                FileType::RegularFile if !self.records.contains(&held) => {
+                    let Some(path) = path_of_held(&held) else { continue };
+                    let facts = folder.look(&name)?;
+                    let record = Record {
+                        cpv: path.as_str().strip_suffix(crate::portage::names::SUFFIX).unwrap_or_default().to_owned(),
+                        size: facts.as_ref().map_or(0, |facts| Identity::of(facts).size()),
                         path,
                         held,
-                        cpv,
                         build_id: None,
-                        size,
                         since: 0,
                         reason: None,
                         updates: Vec::new(),
                         entry: String::new(),
-                    })?;
+                    };
+                    warn_of(self.recover_record(record));
                 }
                 _ => {}
             }
         }
         Ok(())
     }
-
-    /// Rolls a batch forward: what was not renamed yet is renamed now, then the index gets its entries.
-    fn finish_batch(&mut self, note: &CommitNote) -> Result<(), StoreError> {
-        let _lock = self.lock_index()?;
-        let mut folders = BTreeSet::new();
-        let mut entries = Vec::new();
-        let mut unfinished = BTreeSet::new();
-        for item in &note.items {
-            let destination = below(&self.pkgdir, &item.destination)?;
-            let temporary = disk::temporary(&destination);
-            let parted = item.releases.as_deref().is_some_and(|held| unfinished.contains(held));
-            if !parted && temporary.symlink_metadata().is_ok() && self.may_place(item)? {
-                disk::rename(&temporary, &destination)?;
-                folders.insert(disk::parent(&destination).to_owned());
-            }
-            if self.is_committed(item)? {
-                entries.push(Entry::from_text(&item.entry));
-            } else {
-                // Portage's pass was here: what was made of the package is not all there, so it stays held
-                unfinished.extend(item.releases.as_deref());
-            }
-        }
-        folders.iter().try_for_each(|folder| disk::sync_directory(folder))?;
-        if !entries.is_empty() {
-            let (path, mut index) = self.read_index()?;
-            index.inject_all(entries);
-            self.write_index_aside(&path, &index)?.put_in_place()?;
-        }
-        for held in note.items.iter().filter_map(|item| item.releases.as_deref()) {
-            if !unfinished.contains(held) {
-                self.release(held)?;
-            }
-        }
-        CommitNote::remove(&self.state())
-    }
-
-    /// Whether the new file may still go to its place: over the package it was made from, or where nothing is. A
-    /// package that another program has built there since stays.
-    fn may_place(&self, item: &CommitItem) -> Result<bool, StoreError> {
-        let Ok(there) = below(&self.pkgdir, &item.destination)?.symlink_metadata() else { return Ok(true) };
-        if !item.replaces {
-            return Ok(false);
-        }
-        let Some(held) = &item.releases else { return Ok(false) };
-        let held = below(&self.held_directory(), held)?.symlink_metadata();
-        Ok(held.is_ok_and(|held| Identity::of(&there).is_copy_of(&Identity::of(&held))))
-    }
-
-    fn is_committed(&self, item: &CommitItem) -> Result<bool, StoreError> {
-        use std::os::unix::fs::MetadataExt;
-        let there = below(&self.pkgdir, &item.destination)?.symlink_metadata();
-        Ok(there.is_ok_and(|facts| facts.size() == item.size && facts.mtime() == item.mtime))
-    }
-
-    /// Decides what becomes of a second name that an earlier run made.
-    fn recover_record(&mut self, mut record: Record) -> Result<(), StoreError> {
-        let held = below(&self.held_directory(), &record.held)?;
-        let half_made = disk::temporary(&held);
-        disk::remove_if_there(&half_made)?;
-        let Ok(held_facts) = held.symlink_metadata() else { return Ok(()) };
-        let there = below(&self.pkgdir, &record.path)?.symlink_metadata();
-        match (&record.reason, there) {
-            // still where it was: Portage's pass has not touched it, and what it needs will be planned anew
-            (None, Ok(there)) if Identity::of(&there).is_copy_of(&Identity::of(&held_facts)) => {
-                disk::remove_if_there(&held)
-            }
-            (None, Ok(_)) if self.index_knows(&record.path)? => disk::remove_if_there(&held),
-            (None, _) => {
-                record.reason = Some(INTERRUPTED.to_owned());
-                self.journal.records.push(record);
-                Ok(())
-            }
-            (Some(_), _) => {
-                self.journal.records.push(record);
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether the index has an entry for `path` that fits the file there: then that package is whole.
-    fn index_knows(&self, path: &str) -> Result<bool, StoreError> {
-        use std::os::unix::fs::MetadataExt;
-        let (_, index) = self.read_index()?;
-        let facts = below(&self.pkgdir, path)?.symlink_metadata();
-        let Ok(facts) = facts else { return Ok(false) };
-        let fits = |number: usize| {
-            index.entry(number).is_some_and(|entry| {
-                entry.get("SIZE") == Some(facts.size().to_string().as_str())
-                    // what was made for a file that the index did not list has none
-                    && entry.get("MTIME").is_none_or(|mtime| mtime == facts.mtime().to_string())
-            })
-        };
-        Ok(index.at_path(path).into_iter().any(fits))
-    }
 }
 
-/// The path below PKGDIR of a held file, from its name below the folder `held`.
-fn held_path(held: &str) -> Option<&str> {
-    let numberless = match held.rsplit_once('.') {
-        Some((head, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => head,
-        _ => held,
-    };
-    numberless.strip_suffix(".held")
+/// Whether the file that waits is the one that the note speaks of.
+fn is_waiting(folder: &Folder, item: &CommitItem) -> bool {
+    let there = folder.identity(&item.temporary).ok().flatten();
+    there.is_some_and(|there| (there.size(), there.mtime(), there.inode()) == (item.size, item.mtime, item.inode))
+}
+
+fn is_committed(to: &Folder, item: &CommitItem) -> Result<bool, PkgdirError> {
+    let there = to.identity(item.destination.file_name())?;
+    Ok(there.is_some_and(|there| (there.size(), there.mtime(), there.inode()) == (item.size, item.mtime, item.inode)))
 }

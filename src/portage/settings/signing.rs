@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::files::words;
 use super::{Settings, SettingsError};
 
+/// How long one signing command may take when there is no terminal, unless it is set.
+pub const SIGN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How Portage is configured to sign binary packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signing {
@@ -134,7 +137,7 @@ impl Settings {
         let value = self.get(NAME)?.unwrap_or_default();
         let text = super::files::strip(value);
         if text.is_empty() {
-            return Ok(Duration::from_secs(60));
+            return Ok(SIGN_TIMEOUT);
         }
         let seconds = text.parse::<u32>().ok().filter(|seconds| *seconds > 0 && !text.starts_with('+'));
         seconds.map(|seconds| Duration::from_secs(seconds.into())).ok_or_else(|| SettingsError::Value {

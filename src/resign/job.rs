@@ -1,0 +1,99 @@
+//! One package with what is to be done to it.
+
+use crate::outcome::{Outcome, OutcomeKind, Reason};
+use crate::pkgdir::store::{AtRisk, Backup};
+use crate::plan::{Edit, Work};
+use crate::portage::index::Entry;
+
+/// One package with what is to be done to it.
+#[derive(Debug)]
+pub struct Job {
+    /// The plan for it.
+    pub work: Work,
+    /// Its block of the index.
+    pub base: Entry,
+    /// Where its bytes are.
+    pub source: Source,
+    /// Its backup; none before it is asked for one.
+    pub backup: Option<Backup>,
+    /// Whether it was held before this run.
+    pub history: History,
+}
+
+/// Where the bytes of a package are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// In its place in PKGDIR.
+    Package,
+    /// Only in its backup.
+    Held,
+}
+
+/// Whether a package was held before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// This run is the first that is concerned with it.
+    New,
+    /// An earlier run could not sign it.
+    HeldBefore,
+}
+
+impl Job {
+    /// A job for a package in its place.
+    #[must_use]
+    pub fn new(work: Work, base: Entry) -> Job {
+        Job { work, base, source: Source::Package, backup: None, history: History::New }
+    }
+
+    /// What is to be made of it.
+    pub fn edits(&self) -> impl Iterator<Item = &Edit> {
+        self.work.in_place.iter().chain(&self.work.copies)
+    }
+
+    /// What a backup must know of it.
+    #[must_use]
+    pub fn at_risk(&self) -> AtRisk {
+        let mut updates: Vec<String> = Vec::new();
+        for change in self.edits().flat_map(|edit| &edit.changes) {
+            if !updates.contains(&change.update) {
+                updates.push(change.update.clone());
+            }
+        }
+        AtRisk {
+            path: self.work.path.clone(),
+            cpv: self.work.cpv.clone(),
+            build_id: self.work.build_id,
+            updates,
+            entry: self.base.to_text(),
+        }
+    }
+
+    /// Whether both are about the same file in PKGDIR.
+    #[must_use]
+    pub fn is_same_file(&self, other: &Job) -> bool {
+        (self.source, other.source) == (Source::Package, Source::Package) && self.work.path == other.work.path
+    }
+
+    /// A record for this package as a whole.
+    #[must_use]
+    pub fn outcome(&self, kind: OutcomeKind, reason: Option<Reason>) -> Outcome {
+        Outcome {
+            path: self.work.path.to_string(),
+            cpv: self.work.cpv.clone(),
+            build_id: self.work.build_id,
+            kind,
+            new_path: None,
+            changes: self.edits().flat_map(|edit| edit.changes.clone()).collect(),
+            reason,
+            since: None,
+            size: None,
+        }
+    }
+
+    /// A record for one of the files to be made of it.
+    #[must_use]
+    pub fn outcome_of(&self, edit: &Edit, kind: OutcomeKind, reason: Option<Reason>) -> Outcome {
+        let new_path = (edit.path != self.work.path).then(|| edit.path.clone());
+        Outcome { new_path, changes: edit.changes.clone(), ..self.outcome(kind, reason) }
+    }
+}

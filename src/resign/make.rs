@@ -1,0 +1,194 @@
+//! One package through verify → rewrite → sign, up to its commit.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use super::{Crew, Job, Purpose, Source};
+use crate::outcome::Reason;
+use crate::package::check_identity;
+use crate::package::gpkg::{Container, Draft, ImageSignature, NewContainer};
+use crate::package::openpgp::{Signer, Verifier};
+use crate::package::rewrite::rewrite;
+use crate::package::verify::{Depth, Verdict, Verified, Whose, verify};
+use crate::pkgdir::store::{Reader, Ready, Stager};
+use crate::pkgdir::{Identity, Opened};
+use crate::plan::Edit;
+
+/// A new file that waits for its batch.
+pub(super) struct Made {
+    /// Which of the package's copies it is; none for its new version in place.
+    pub(super) copy: Option<usize>,
+    pub(super) ready: Ready,
+}
+
+/// Why there is no new package.
+pub(super) enum Unmade {
+    /// It is Portage's business: not signed, or, for a rekey, not signed by an old key of ours.
+    NothingToDo,
+    /// Somebody else has signed it.
+    Foreign(Vec<String>),
+    /// It is not there.
+    Missing,
+    /// It could not be made.
+    Failed(Reason),
+}
+
+/// A package that is ours.
+pub(super) struct Examined {
+    verified: Box<Verified>,
+    /// What lies under its name in PKGDIR.
+    at_name: Identity,
+}
+
+/// Whether the key is unlocked; asked once a run.
+pub(super) type Unlocked = OnceLock<Result<(), Reason>>;
+
+/// What one thread works with.
+pub(super) struct Tools<'run> {
+    pub(super) stager: Stager,
+    pub(super) signer: Signer<'run>,
+    pub(super) unlocked: &'run Unlocked,
+}
+
+/// One file to be made of a package: a copy under a new name, or its new version.
+struct Part<'job> {
+    package: usize,
+    copy: Option<usize>,
+    edit: &'job Edit,
+    replaces: Option<Identity>,
+}
+
+impl Crew<'_> {
+    /// Everything for one package up to its commit.
+    pub(super) fn make(&self, place: usize, job: &Job, tools: &mut Tools<'_>) -> Result<Vec<Made>, Unmade> {
+        let Tools { stager, signer, unlocked } = tools;
+        let Examined { verified, at_name } = self.examine(job, signer.verifier())?;
+        if let Some(doom) = &job.work.doomed {
+            return Err(Unmade::Failed(Reason::Doomed(doom.clone())));
+        }
+        // the first package of ours, and only that, asks for the passphrase
+        unlocked.get_or_init(|| self.unlock(signer)).clone().map_err(Unmade::Failed)?;
+        let part = |copy, edit| Part { package: place, copy, edit, replaces: None };
+        // the copies first: the store never puts the new version in place without them
+        let copies = job.work.copies.iter().enumerate().map(|(number, edit)| part(Some(number), edit));
+        let replaces = (job.source == Source::Package).then_some(at_name);
+        let in_place = job.work.in_place.iter().map(|edit| Part { replaces, ..part(None, edit) });
+        copies
+            .chain(in_place)
+            .map(|part| {
+                let ready = self.sign(job, &verified, &part, stager, signer).map_err(Unmade::Failed)?;
+                Ok(Made { copy: part.copy, ready })
+            })
+            .collect()
+    }
+
+    /// Opens a package and finds out whose it is, and whether it is what it is taken for.
+    pub(super) fn examine(&self, job: &Job, verifier: &mut Verifier<'_>) -> Result<Examined, Unmade> {
+        let opened = open(self.reader, job)?;
+        let path = shown_path(self.reader, job);
+        let verdict = verify(opened.file, &path, self.codec, verifier, Depth::Metadata)
+            .map_err(|refusal| Unmade::Failed(Reason::Refused(Arc::new(refusal))))?;
+        let verified = match (verdict, self.purpose) {
+            (Verdict::Ours(verified), Purpose::Rekey) if verified.whose() == Whose::Current => {
+                return Err(Unmade::NothingToDo);
+            }
+            (Verdict::Ours(verified), _) => verified,
+            (Verdict::Unsigned(_), _) | (Verdict::Foreign(_), Purpose::Rekey) => return Err(Unmade::NothingToDo),
+            (Verdict::Foreign(foreign), Purpose::Updates) => return Err(Unmade::Foreign(foreign.signers)),
+        };
+        let (container, metadata) = (verified.container(), verified.metadata());
+        check_identity(container, metadata, &job.work.path, &job.base, self.repository)
+            .map_err(|misnamed| Unmade::Failed(Reason::Misnamed(Arc::new(misnamed))))?;
+        Ok(Examined { verified, at_name: opened.at_name })
+    }
+
+    /// One test signature, as `emerge` makes to unlock the key (`portage/gpg.py`).
+    fn unlock(&self, signer: &mut Signer<'_>) -> Result<(), Reason> {
+        if let Some(problem) = self.keyring.problem() {
+            return Err(Reason::Key(problem));
+        }
+        if self.command.terminal().is_some() {
+            // one line before gpg asks, if it has to
+            let key = &self.keyring.signing().user_id;
+            log::warn!("binary packages are to be signed again with the key of {key}, which may need its passphrase");
+        }
+        signer.detached(b"").map(|_| ()).map_err(|error| Reason::Sign(Arc::new(error)))
+    }
+
+    /// Writes one new package and signs it.
+    fn sign(
+        &self,
+        job: &Job,
+        package: &Verified,
+        part: &Part<'_>,
+        stager: &Stager,
+        signer: &mut Signer<'_>,
+    ) -> Result<Ready, Reason> {
+        let container_failed = |error| Reason::Container(Arc::new(error));
+        let pkgdir_failed = |error| Reason::Pkgdir(Arc::new(error));
+        let sign_failed = |error| Reason::Sign(Arc::new(error));
+        let mtime = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let edit = part.edit;
+        let container = package.container();
+        let compression = self.compression.unwrap_or(container.metadata().1);
+        let metadata =
+            rewrite(package, edit).pack(mtime, compression, self.codec, container.path()).map_err(container_failed)?;
+        let (mut staged, file) = stager.stage(&edit.path).map_err(pkgdir_failed)?;
+        // made of verified metadata; the image is verified as it is written, before the Manifest is signed
+        let metadata_signature = signer.detached(&metadata).map_err(sign_failed)?;
+        let prefix = edit.path.stem().unwrap_or_default().to_owned();
+        let new = NewContainer { prefix, metadata, compression, mtime, metadata_signature };
+        let draft = Draft::begin(file, container, package.manifest(), new).map_err(container_failed)?;
+        let image_signature = match package.whose() {
+            Whose::Current => ImageSignature::CarriedOver,
+            Whose::Migrated => ImageSignature::New(signer.detached_stream(&|| draft.image()).map_err(sign_failed)?),
+        };
+        let unsealed = draft.signed(image_signature).map_err(container_failed)?;
+        let manifest = signer.clear(&unsealed.manifest_text()).map_err(sign_failed)?;
+        let (file, digests) = unsealed.finish(&manifest).map_err(container_failed)?;
+        let (size, mtime) = staged.seal(&file).map_err(pkgdir_failed)?;
+        let mut entry = edit.entry(&job.base);
+        entry.set("SIZE", &size.to_string());
+        if job.base.get("MTIME").is_some() {
+            // without one Portage reads the file again and writes the block itself
+            entry.set("MTIME", &mtime.to_string());
+        }
+        entry.set("MD5", &digests.md5);
+        entry.set("SHA1", &digests.sha1);
+        let releases = job.backup.as_ref().and_then(|backup| backup.held().cloned());
+        let (package, replaces) = (part.package, part.replaces);
+        Ok(Ready { package, staged, replaces, releases, entry, size, mtime })
+    }
+}
+
+fn shown_path(reader: &Reader, job: &Job) -> PathBuf {
+    reader.pkgdir().path().join(job.work.path.as_str())
+}
+
+/// Opens the bytes of a package, wherever they are.
+fn open(reader: &Reader, job: &Job) -> Result<Opened, Unmade> {
+    let held = job.backup.as_ref().and_then(|backup| backup.held());
+    let opened = match (job.source, held) {
+        (Source::Held, Some(held)) => reader.open_held(held),
+        _ => reader.pkgdir().open_package(&job.work.path),
+    };
+    opened.map_err(|error| match error.is_absence() {
+        true => Unmade::Missing,
+        false => Unmade::Failed(Reason::Pkgdir(Arc::new(error))),
+    })
+}
+
+/// What is to be said of a package whose signatures cannot be verified, for this reason.
+pub(super) fn unexamined(reader: &Reader, job: &Job, reason: &Reason) -> Unmade {
+    let opened = match open(reader, job) {
+        Ok(opened) => opened,
+        Err(unmade) => return unmade,
+    };
+    let container = Container::open(opened.file, &shown_path(reader, job));
+    match container.and_then(|container| container.has_signatures()) {
+        Ok(true) => Unmade::Failed(reason.clone()),
+        Ok(false) => Unmade::NothingToDo,
+        Err(error) => Unmade::Failed(Reason::Container(Arc::new(error))),
+    }
+}
