@@ -19,6 +19,7 @@ const PACKAGES: usize = 60_000;
 const RUNS: usize = 7;
 
 fn main() {
+    growth();
     let quiet = index_text(PACKAGES, |_| "dev-libs/other");
     let path = Path::new("Packages");
     println!("an index of {PACKAGES} packages, {:.0} MB; medians of {RUNS} runs", megabytes(quiet.len()));
@@ -64,6 +65,72 @@ fn main() {
             })
             .count()
     });
+}
+
+/// What it is, its update lines, and the block of each package.
+type Case<'a> = (&'a str, String, &'a dyn Fn(usize) -> String);
+
+/// A tenth of the packages is concerned: what it costs must grow as the index does, whatever they have in common.
+fn growth() {
+    let folder = tempfile::tempdir().expect("a folder for update files");
+    for packages in [50_000, 100_000, 200_000] {
+        let concerned = packages / 10;
+        println!("{concerned} of {packages} packages are concerned");
+        let cases: [Case<'_>; 4] = [
+            ("planner: dependencies", "move dev-util/strace dev-debug/strace\n".to_owned(), &|number| {
+                let depend = if number < concerned { "dev-util/strace" } else { "dev-libs/other" };
+                small_entry(&format!("app-misc/pkg{number:06}"), "1", 1, depend)
+            }),
+            (
+                "planner: moves of as many names",
+                (0..concerned).map(|number| format!("move app-misc/old{number} app-misc/new{number}\n")).collect(),
+                &|number| {
+                    let name = if number < concerned { "old" } else { "pkg" };
+                    small_entry(&format!("app-misc/{name}{number}"), "1", 1, "dev-libs/other")
+                },
+            ),
+            ("planner: moves of one name, all versions", "move app-misc/old app-misc/new\n".to_owned(), &|number| {
+                let name = if number < concerned { "old".to_owned() } else { format!("pkg{number}") };
+                small_entry(&format!("app-misc/{name}"), &format!("{number}.1"), 1, "dev-libs/other")
+            }),
+            ("planner: moves of one version, all builds", "move app-misc/old sys-apps/old\n".to_owned(), &|number| {
+                let name = if number < concerned { "old".to_owned() } else { format!("pkg{number}") };
+                small_entry(&format!("app-misc/{name}"), "1", number, "dev-libs/other")
+            }),
+        ];
+        for (case, lines, entry) in cases {
+            let updates_dir = folder.path().join("profiles/updates");
+            std::fs::create_dir_all(&updates_dir).expect("a folder");
+            std::fs::write(updates_dir.join("1Q-2024"), lines).expect("an update file");
+            let source = RepoSource { name: "gentoo".to_owned(), updates_dir };
+            let updates = UpdateSet::read(&[source], &Mtimedb::default(), Selection::All);
+            let text = "VERSION: 0\n\n".to_owned() + &(0..packages).map(entry).collect::<String>();
+            let size = text.len();
+            let index = PackageIndex::parse(text.into_bytes(), Path::new("Packages")).expect("an index");
+            measure(case, size, || {
+                let works = make_plan(&index, &updates);
+                assert_eq!(works, concerned, "all of these are concerned");
+                works
+            });
+            if case == "planner: dependencies" {
+                let changed: Vec<_> = (0..concerned).filter_map(|number| index.entry(number * 10)).collect();
+                measure("index: put these in", size, || {
+                    let mut index = index.clone();
+                    index.inject_all(changed.clone());
+                    index.len()
+                });
+                measure("index: by path", size, || index.by_path().len());
+            }
+        }
+    }
+}
+
+fn small_entry(cp: &str, version: &str, build: usize, depend: &str) -> String {
+    let pn = cp.rsplit('/').next().unwrap_or_default();
+    format!(
+        "BUILD_ID: {build}\nBUILD_TIME: 17{build:08}\nCPV: {cp}-{version}\nDEPEND: {depend} dev-libs/library\nEAPI: 8\n\
+         PATH: {cp}/{pn}-{version}-{build}.gpkg.tar\nSIZE: 20480\nMTIME: 1700000000\nREPO: gentoo\n\n"
+    )
 }
 
 fn measure(what: &str, bytes: usize, action: impl Fn() -> usize) {

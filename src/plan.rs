@@ -161,7 +161,7 @@ pub struct Change {
 }
 
 /// A move that Portage would carry out over another package (flat layout), or not at all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Collision {
     /// The package that would be moved: its block in the index.
     pub source: usize,
@@ -176,7 +176,7 @@ pub struct Collision {
 }
 
 /// What Portage does about a package that is in the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Overwrites {
     /// The destination is replaced: only the category changes, in the flat layout.
     Yes,

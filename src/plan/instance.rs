@@ -1,14 +1,17 @@
 //! The packages that the simulation of Portage's pass moves about, and what the index says of them.
 
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
 use super::{Change, Name, Step};
-use crate::portage::atom::{Candidate, Cpv, Slot};
+use crate::portage::atom::{Candidate, Cpv, Slot, vercmp};
 use crate::portage::index::{DEPENDENCY_KEYS, fields};
 
 /// One package in the simulation: an entry of the index, or a copy that a move made.
 #[derive(Debug, Clone)]
 pub(super) struct Instance {
     pub(super) number: usize,
-    pub(super) kind: Kind,
+    pub(super) origin: Origin,
     pub(super) path: String,
     pub(super) name: Name,
     pub(super) build_time: i64,
@@ -25,10 +28,13 @@ pub(super) struct Instance {
     pub(super) endless: Option<String>,
 }
 
+/// Where an instance comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Original,
-    Copy,
+pub(super) enum Origin {
+    /// It is a block of the index.
+    Index,
+    /// A move made it of another instance.
+    Move,
 }
 
 impl Instance {
@@ -54,6 +60,110 @@ impl Instance {
 
     pub(super) fn state(&self) -> (String, [String; 5]) {
         (self.name.slot.clone(), self.dependencies.clone())
+    }
+}
+
+/// All instances, and who is called what; an instance never changes its name, and none goes.
+///
+/// A move asks for each instance it concerns what there is under the new name, so that must not be a walk over all of
+/// them: there may be many thousand builds of one package.
+#[derive(Default)]
+pub(super) struct Instances {
+    all: Vec<Instance>,
+    /// By `category/name`, oldest first (`dbapi._cpv_sort_ascending`): by version, then by build time.
+    by_name: HashMap<String, Vec<usize>>,
+    by_cpv: HashMap<String, Builds>,
+}
+
+/// The instances of one version of one package.
+struct Builds {
+    /// The one that was built first.
+    oldest: usize,
+    /// The highest build id, 0 without any.
+    highest_build_id: u64,
+}
+
+impl Instances {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn get(&self, id: usize) -> Option<&Instance> {
+        self.all.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: usize) -> Option<&mut Instance> {
+        self.all.get_mut(id)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Instance> {
+        self.all.iter_mut()
+    }
+
+    /// Takes one more; one whose name is none is passed over.
+    pub(super) fn push(&mut self, instance: Instance) {
+        let Some(cpv) = instance.cpv() else { return };
+        let id = self.all.len();
+        let build_time = instance.build_time;
+        let mut called = self.by_name.remove(cpv.cp()).unwrap_or_default();
+        called.insert(self.count_before(&called, Ordering::is_le, cpv.version, build_time), id);
+        self.by_name.insert(cpv.cp().to_owned(), called);
+        let build_id = instance.build_id.as_deref().and_then(|id| id.parse().ok()).unwrap_or(0);
+        let oldest = |id: usize| self.all.get(id).map(|oldest| oldest.build_time);
+        match self.by_cpv.get_mut(&instance.name.cpv) {
+            Some(builds) => {
+                builds.highest_build_id = builds.highest_build_id.max(build_id);
+                if oldest(builds.oldest).is_some_and(|oldest| build_time < oldest) {
+                    builds.oldest = id;
+                }
+            }
+            None => {
+                self.by_cpv.insert(instance.name.cpv.clone(), Builds { oldest: id, highest_build_id: build_id });
+            }
+        }
+        self.all.push(instance);
+    }
+
+    /// Those called `cp`, oldest first.
+    pub(super) fn called(&self, cp: &str) -> &[usize] {
+        self.by_name.get(cp).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether one called `cp` has this version, however it is written, and was built at this time.
+    pub(super) fn has_build(&self, cp: &str, version: &str, build_time: i64) -> bool {
+        let called = self.called(cp);
+        let count = |ends: fn(Ordering) -> bool| self.count_before(called, ends, version, build_time);
+        count(Ordering::is_lt) < count(Ordering::is_le)
+    }
+
+    /// The oldest build of exactly this name and version.
+    pub(super) fn oldest_build(&self, cpv: &str) -> Option<&Instance> {
+        self.get(self.by_cpv.get(cpv)?.oldest)
+    }
+
+    /// The highest build id of exactly this name and version, 0 without any.
+    pub(super) fn highest_build_id(&self, cpv: &str) -> u64 {
+        self.by_cpv.get(cpv).map_or(0, |builds| builds.highest_build_id)
+    }
+
+    /// How many of these, which are in order, come before a version and build time.
+    fn count_before(&self, called: &[usize], is_before: fn(Ordering) -> bool, version: &str, build_time: i64) -> usize {
+        called.partition_point(|&id| {
+            let order = self.get(id).and_then(|instance| {
+                let versions = vercmp(instance.cpv()?.version, version)?;
+                Some(versions.then(instance.build_time.cmp(&build_time)))
+            });
+            order.is_some_and(is_before)
+        })
+    }
+}
+
+impl IntoIterator for Instances {
+    type Item = Instance;
+    type IntoIter = std::vec::IntoIter<Instance>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.all.into_iter()
     }
 }
 

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::instance::{Facts, Instance, Kind, build_time, text};
+use super::instance::{Facts, Instance, Instances, Origin, build_time, text};
 use super::{Change, Collision, Edit, Layout, Name, Overwrites, Plan, Situation, Step, Work, names_in, renamed};
-use crate::portage::atom::{Cpv, Eapi, Slot, repository_name, vercmp};
+use crate::portage::atom::{Cpv, Eapi, Slot, repository_name};
 use crate::portage::index::DEPENDENCY_KEYS;
 use crate::portage::updates::{Command, Rewriter, Update};
 
@@ -24,10 +24,11 @@ pub(super) struct Simulation<'a> {
     lists: Vec<List>,
     by_repo: HashMap<String, usize>,
     main: Option<usize>,
-    instances: Vec<Instance>,
-    by_name: HashMap<String, Vec<usize>>,
+    instances: Instances,
     paths: HashSet<String>,
     collisions: Vec<Collision>,
+    /// The same, to see whether one is new.
+    seen_collisions: HashSet<Collision>,
 }
 
 impl<'a> Simulation<'a> {
@@ -50,10 +51,10 @@ impl<'a> Simulation<'a> {
             lists,
             by_repo,
             main,
-            instances: Vec::new(),
-            by_name: HashMap::new(),
+            instances: Instances::default(),
             paths: HashSet::new(),
             collisions: Vec::new(),
+            seen_collisions: HashSet::new(),
         }
     }
 
@@ -144,7 +145,7 @@ impl<'a> Simulation<'a> {
         let build_id = text(facts.build_id);
         let mut instance = Instance {
             number,
-            kind: Kind::Original,
+            origin: Origin::Index,
             path,
             name: Name { cpv: cpv_text.to_owned(), slot, eapi, repo: repo.into_owned() },
             build_time: build_time(facts.build_time),
@@ -159,28 +160,11 @@ impl<'a> Simulation<'a> {
             endless: None,
         };
         instance.history.push(instance.state());
-        self.by_name.entry(cpv.cp().to_owned()).or_default().push(self.instances.len());
         self.instances.push(instance);
     }
 
     fn is_touched(&self, id: usize) -> bool {
         self.instances.get(id).is_some_and(|instance| instance.touched.is_some())
-    }
-
-    /// Packages called `cp`, oldest first (`dbapi._cpv_sort_ascending`).
-    fn called(&self, cp: &str) -> Vec<usize> {
-        let mut ids = self.by_name.get(cp).cloned().unwrap_or_default();
-        let key = |id: usize| {
-            let instance = self.instances.get(id)?;
-            Some((instance.cpv()?.version.to_owned(), instance.build_time))
-        };
-        ids.sort_by(|&a, &b| match (key(a), key(b)) {
-            (Some((a, built_a)), Some((b, built_b))) => {
-                vercmp(&a, &b).unwrap_or(std::cmp::Ordering::Equal).then(built_a.cmp(&built_b))
-            }
-            _ => std::cmp::Ordering::Equal,
-        });
-        ids
     }
 
     fn applies(&self, list: usize, id: usize) -> bool {
@@ -194,7 +178,7 @@ impl<'a> Simulation<'a> {
             for update in updates {
                 match &update.command {
                     Command::Move { old, new } => {
-                        for id in self.called(old) {
+                        for id in self.instances.called(old).to_vec() {
                             if self.applies(list, id) {
                                 self.move_one(id, &update, new);
                             }
@@ -202,7 +186,7 @@ impl<'a> Simulation<'a> {
                     }
                     Command::SlotMove { atom, old, new } => {
                         let Ok(atom) = atom.with_slot(old) else { continue };
-                        for id in self.called(atom.cp()) {
+                        for id in self.instances.called(atom.cp()).to_vec() {
                             let instance = self.instances.get(id);
                             let chosen = instance.and_then(Instance::candidate).is_some_and(|c| atom.selects(&c));
                             if chosen && self.applies(list, id) {
@@ -220,17 +204,12 @@ impl<'a> Simulation<'a> {
         let Some(source) = self.instances.get(id).filter(|instance| instance.endless.is_none()) else { return };
         let Some(cpv) = source.cpv() else { return };
         let new_cpv = renamed(&cpv, new);
-        let there = self.called(new);
-        let others = || there.iter().filter_map(|&other| self.instances.get(other));
-        let applied = others().any(|other| {
-            let same = other.cpv().and_then(|other| vercmp(other.version, cpv.version)).is_some_and(|o| o.is_eq());
-            same && other.build_time == source.build_time
-        });
-        if applied {
+        if self.instances.has_build(new, cpv.version, source.build_time) {
+            // applied before
             return;
         }
         let keeps_name = new.split_once('/').is_some_and(|(_, pn)| pn == cpv.pn);
-        let in_the_way = others().find(|other| other.name.cpv == new_cpv).map(|other| other.path.clone());
+        let in_the_way = self.instances.oldest_build(&new_cpv).map(|other| other.path.clone());
         let number = source.number;
         let source_path = source.path.clone();
         let collide = |destination: String, overwrites| Collision {
@@ -249,7 +228,7 @@ impl<'a> Simulation<'a> {
             _ => None,
         };
         if let Some(collision) = collision {
-            if !self.collisions.contains(&collision) {
+            if self.seen_collisions.insert(collision.clone()) {
                 self.collisions.push(collision);
             }
             return;
@@ -265,7 +244,7 @@ impl<'a> Simulation<'a> {
         let Some(mut copy) = self.instances.get(id).cloned() else { return };
         let (path, build_id) = self.allocate(&copy, new, &new_cpv);
         let before = copy.name.clone();
-        copy.kind = Kind::Copy;
+        copy.origin = Origin::Move;
         copy.path = path;
         copy.build_id = build_id;
         copy.touched = None;
@@ -281,7 +260,6 @@ impl<'a> Simulation<'a> {
         copy.name.cpv = new_cpv;
         copy.history = vec![copy.state()];
         self.paths.insert(copy.path.clone());
-        self.by_name.entry(new.to_owned()).or_default().push(self.instances.len());
         self.instances.push(copy);
     }
 
@@ -297,15 +275,8 @@ impl<'a> Simulation<'a> {
         if let Some(own) = own.filter(|&own| !self.is_path_taken(&path(own))) {
             return (path(own), Some(own.to_string()));
         }
-        let used = self.called(new).into_iter().filter_map(|id| self.instances.get(id));
-        let highest = used
-            .filter(|other| other.name.cpv == new_cpv)
-            .filter_map(|other| other.build_id.as_deref()?.parse::<u64>().ok())
-            .max();
-        let mut id = highest.unwrap_or(0) + 1;
-        while self.is_path_taken(&path(id)) {
-            id += 1;
-        }
+        let next = self.instances.highest_build_id(new_cpv).saturating_add(1);
+        let id = (next..=u64::MAX).find(|&id| !self.is_path_taken(&path(id))).unwrap_or(u64::MAX);
         (path(id), Some(id.to_string()))
     }
 
@@ -379,8 +350,8 @@ impl<'a> Simulation<'a> {
         let mut works: Vec<Work> = Vec::new();
         let mut place: HashMap<usize, usize> = HashMap::new();
         for instance in self.instances {
-            let has_work = instance.kind == Kind::Copy || !instance.steps.is_empty() || instance.endless.is_some();
-            if instance.kind == Kind::Original {
+            let has_work = instance.origin == Origin::Move || !instance.steps.is_empty() || instance.endless.is_some();
+            if instance.origin == Origin::Index {
                 place.insert(instance.number, works.len());
                 works.push(Work {
                     number: instance.number,
@@ -405,9 +376,9 @@ impl<'a> Simulation<'a> {
                 steps: instance.steps,
                 changes: instance.changes,
             };
-            match instance.kind {
-                Kind::Original => work.in_place = Some(edit),
-                Kind::Copy => work.copies.push(edit),
+            match instance.origin {
+                Origin::Index => work.in_place = Some(edit),
+                Origin::Move => work.copies.push(edit),
             }
         }
         works.retain(|work| {

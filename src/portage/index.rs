@@ -5,6 +5,7 @@
 //! and writes everything anew; here an entry stays the bytes it was, and only edited ones are rendered.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -154,13 +155,31 @@ impl PackageIndex {
             .then(|| Entry { fields: self.fields(number).map(|(k, v)| (k.into_owned(), v.into_owned())).collect() })
     }
 
-    /// The numbers of the entries whose file is `path` (relative to PKGDIR).
+    /// Copies of all blocks, in order: the first one is block 0.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        (0..self.blocks.len()).filter_map(|number| self.entry(number))
+    }
+
+    /// The numbers of the blocks whose file is `path` (relative to PKGDIR), by one look at the whole index; where many
+    /// paths are asked for, make [`PackageIndex::by_path`] once.
     #[must_use]
     pub fn at_path(&self, path: &str) -> Vec<usize> {
         (0..self.blocks.len()).filter(|&number| self.path_of(number).as_deref() == Some(path)).collect()
     }
 
-    fn path_of(&self, number: usize) -> Option<String> {
+    /// The numbers of the blocks by the file they name (relative to PKGDIR), in order; blocks without a `CPV` name none.
+    #[must_use]
+    pub fn by_path(&self) -> HashMap<Cow<'_, str>, Vec<usize>> {
+        let mut by_path: HashMap<Cow<'_, str>, Vec<usize>> = HashMap::new();
+        for number in 0..self.blocks.len() {
+            if let Some(path) = self.path_of(number) {
+                by_path.entry(path).or_default().push(number);
+            }
+        }
+        by_path
+    }
+
+    fn path_of(&self, number: usize) -> Option<Cow<'_, str>> {
         let mut cpv = None;
         let mut path = None;
         for (key, value) in self.fields(number) {
@@ -171,39 +190,22 @@ impl PackageIndex {
             }
         }
         cpv.map(|cpv| match path {
-            Some(path) if !path.is_empty() => path.into_owned(),
+            Some(path) if !path.is_empty() => path,
             // an entry without PATH is an old one for an xpak package
-            _ => format!("{cpv}.tbz2"),
+            _ => Cow::Owned(format!("{cpv}.tbz2")),
         })
     }
 
-    /// Puts `entry` in, and takes out every entry whose file has the same `PATH`, as Portage does when a package is
-    /// injected (`binarytree._inject_file`): the new one comes last among its equals.
-    pub fn inject(&mut self, entry: Entry) {
-        if let Some(path) = entry.get("PATH").map(str::to_owned) {
-            self.remove(&path);
-        }
-        self.blocks.push(Block::Edited(entry));
-    }
-
-    /// As [`PackageIndex::inject`], for many entries with one look at the index.
+    /// Puts entries in, and takes out every entry whose file has the `PATH` of one of them, as Portage does when a
+    /// package is injected (`binarytree._inject_file`): the new ones come last among their equals.
     pub fn inject_all(&mut self, entries: Vec<Entry>) {
-        let paths: std::collections::HashSet<&str> = entries.iter().filter_map(|entry| entry.get("PATH")).collect();
-        let kept = (0..self.blocks.len())
-            .map(|number| self.path_of(number).is_none_or(|path| !paths.contains(path.as_str())))
-            .collect::<Vec<bool>>();
+        let paths: HashSet<&str> = entries.iter().filter_map(|entry| entry.get("PATH")).collect();
+        let kept: Vec<bool> = (0..self.blocks.len())
+            .map(|number| self.path_of(number).is_none_or(|path| !paths.contains(&*path)))
+            .collect();
         let mut keep = kept.into_iter();
         self.blocks.retain(|_| keep.next().unwrap_or(true));
         self.blocks.extend(entries.into_iter().map(Block::Edited));
-    }
-
-    /// Takes out every entry whose file is `path`; says whether there was one.
-    pub fn remove(&mut self, path: &str) -> bool {
-        let found = self.at_path(path);
-        for &number in found.iter().rev() {
-            self.blocks.remove(number);
-        }
-        !found.is_empty()
     }
 
     /// The bytes to write: `TIMESTAMP` (seconds since the epoch) and `PACKAGES` renewed, blocks stably sorted by
@@ -263,7 +265,7 @@ impl PackageIndex {
     }
 }
 
-/// One package's block, to be edited and put back with [`PackageIndex::inject`].
+/// One package's block, to be edited and put back with [`PackageIndex::inject_all`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     fields: Vec<(String, String)>,
@@ -368,100 +370,4 @@ fn lossy(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SAMPLE: &str = "ARCH: amd64\nPACKAGES: 3\nTIMESTAMP: 1\nVERSION: 0\nX-MINE: kept\n\n\
-        BUILD_ID: 1\nCPV: a/z-10\nPATH: a/z/z-10-1.gpkg.tar\nSIZE: 5\nMTIME: 7\nREPO: gentoo\n\n\
-        BUILD_ID: 1\nCPV: a/z-9\nPATH: a/z/z-9-1.gpkg.tar\nRDEPEND: dev-util/strace\nUNKNOWN: stays\nMTIME: 7\n\n\
-        CPV: b/old-1\nMTIME: 7\n\n";
-
-    fn sample() -> PackageIndex {
-        PackageIndex::parse(SAMPLE.into(), Path::new("Packages")).unwrap()
-    }
-
-    #[test]
-    fn unedited_entries_stay_byte_for_byte() {
-        let out = String::from_utf8(sample().render(2)).unwrap();
-        assert_eq!(out, SAMPLE.replace("TIMESTAMP: 1", "TIMESTAMP: 2"));
-    }
-
-    #[test]
-    fn an_injected_entry_replaces_its_path_and_keeps_unknown_keys() {
-        let mut index = sample();
-        let number = index.at_path("a/z/z-9-1.gpkg.tar")[0];
-        let mut entry = index.entry(number).unwrap();
-        entry.set("RDEPEND", "dev-debug/strace");
-        entry.set("SLOT", "2");
-        entry.set("SIZE", "99");
-        index.inject(entry);
-        let out = String::from_utf8(index.render(2)).unwrap();
-        assert_eq!(
-            out,
-            SAMPLE
-                .replace("TIMESTAMP: 1", "TIMESTAMP: 2")
-                .replace("RDEPEND: dev-util/strace\nUNKNOWN", "RDEPEND: dev-debug/strace\nSIZE: 99\nSLOT: 2\nUNKNOWN")
-        );
-    }
-
-    #[test]
-    fn slot_zero_is_left_out() {
-        let mut entry = Entry::from_text("CPV: a/b-1\nSLOT: 2\nMTIME: 1");
-        entry.set("SLOT", "0");
-        assert_eq!(entry.to_text(), "CPV: a/b-1\nMTIME: 1\n");
-        entry.set("SLOT", "3");
-        assert_eq!(entry.to_text(), "CPV: a/b-1\nSLOT: 3\nMTIME: 1\n");
-    }
-
-    #[test]
-    fn a_new_entry_comes_last_among_its_equals_and_is_counted() {
-        let mut index = sample();
-        index.inject(Entry::from_text("BUILD_ID: 2\nCPV: a/z-10\nPATH: a/z/z-10-2.gpkg.tar\nMTIME: 8"));
-        let out = String::from_utf8(index.render(2)).unwrap();
-        assert!(out.contains("PACKAGES: 4\n"));
-        let first = out.find("z-10-1.gpkg.tar").unwrap();
-        let second = out.find("z-10-2.gpkg.tar").unwrap();
-        let nine = out.find("CPV: a/z-9").unwrap();
-        assert!(first < second && second < nine);
-    }
-
-    #[test]
-    fn entries_without_path_are_xpak_files() {
-        assert_eq!(sample().at_path("b/old-1.tbz2"), vec![2]);
-    }
-
-    #[test]
-    fn a_header_without_a_supported_version_is_refused() {
-        for header in ["PACKAGES: 0\n\n", "", "VERSION: 1\n\n", "VERSION: x\n\nCPV: a/b-1\n\n"] {
-            let error = PackageIndex::parse(header.into(), Path::new("/p/Packages")).unwrap_err();
-            assert!(error.to_string().contains("/p/Packages"), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_follows_two_blank_lines_is_kept_and_not_read() {
-        let text = "VERSION: 0\n\nCPV: a/b-1\n\n\nCPV: c/d-1\n\n";
-        let index = PackageIndex::parse(text.into(), Path::new("Packages")).unwrap();
-        assert_eq!(index.len(), 1);
-        assert!(String::from_utf8(index.render(1)).unwrap().ends_with("CPV: a/b-1\n\n\nCPV: c/d-1\n\n"));
-    }
-
-    #[test]
-    fn odd_lines_and_bytes_survive() {
-        let text = b"VERSION: 0\n\nno colon here\nCPV: a/b-1\nDESC: \xff\xfe\nEMPTY:\n\n".to_vec();
-        let index = PackageIndex::parse(text.clone(), Path::new("Packages")).unwrap();
-        let out = index.render(1);
-        assert!(out.ends_with(&text[12..]));
-        assert_eq!(index.entry(0).unwrap().get("EMPTY"), Some(""));
-    }
-
-    #[test]
-    fn the_compressed_index_unpacks_to_the_same_bytes() {
-        let bytes = sample().render(5);
-        let packed = PackageIndex::compress(&bytes, 5).unwrap();
-        assert_eq!(&packed[4..8], &5u32.to_le_bytes());
-        let mut unpacked = Vec::new();
-        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut unpacked).unwrap();
-        assert_eq!(unpacked, bytes);
-    }
-}
+mod tests;
