@@ -2,5 +2,5 @@
 
 pub mod gpkg;
 pub mod openpgp;
-pub mod rewrite;
+pub(crate) mod rewrite;
 pub mod verify;

@@ -258,7 +258,7 @@ fn grade(
     let manifest = Manifest::parse(&String::from_utf8_lossy(&text), &subject.path)?;
     manifest.check_complete(&container)?;
     container.read_metadata(&manifest, codec)?;
-    for member in container.members().iter().filter(|member| member.kind() != gpkg::Kind::Manifest) {
+    for member in container.members().iter().filter(|member| member.kind() != gpkg::MemberKind::Manifest) {
         container.verify_member(member, manifest.line(member.name())?)?;
     }
     for member in [container.metadata().0, container.image().0] {

@@ -17,7 +17,7 @@ const IGNORED: [&str; 2] = ["CONTENTS", "environment.bz2"];
 
 /// What `metadata` becomes by the steps of `edit`.
 #[must_use]
-pub fn rewrite(metadata: &Metadata, edit: &Edit) -> Metadata {
+pub(crate) fn rewrite(metadata: &Metadata, edit: &Edit) -> Metadata {
     let mut metadata = metadata.clone();
     for step in &edit.steps {
         match step {
