@@ -69,8 +69,9 @@ bench: setup release
 	$(CARGO) bench --locked --bench micro
 	target/portage-$(PORTAGE_NEWEST)/bin/python benches/bench.py $(BENCH)
 
-# Two million mutated inputs, and everything that `make test` has at full size in Rust.
+# Millions of mutated inputs, and everything that `make test` has at full size in Rust; tests/cases/mod.rs has the knobs.
 fuzz: setup
-	BINPKG_RESIGN_FUZZ=500000 BINPKG_RESIGN_FULL=1 $(CARGO) test --locked --release --test fuzz --test gpkg --test atoms --test settings
+	BINPKG_RESIGN_CASES=25 $(CARGO) test --locked --release --test fuzz
+	BINPKG_RESIGN_FULL=1 $(CARGO) test --locked --release --test gpkg --test atoms --test settings
 
 include packaging.mk

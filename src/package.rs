@@ -3,7 +3,7 @@
 pub mod gpkg;
 mod identity;
 pub mod openpgp;
-pub mod rewrite;
+pub(crate) mod rewrite;
 pub mod verify;
 
 pub use identity::{Misnamed, Whence, check_identity};

@@ -111,8 +111,6 @@ pub struct Edit {
     pub build_id: Option<BuildId>,
     /// Its slot, with the sub-slot where it has one.
     pub slot: String,
-    /// Its dependencies as the plan has them, in the order of [`DEPENDENCY_KEYS`].
-    pub dependencies: [String; 5],
     /// What is done to its metadata, in order.
     pub steps: Vec<Step>,
     /// The same for people: which update changes which keys.
@@ -255,7 +253,6 @@ impl Edit {
             path,
             build_id: entry.get("BUILD_ID").and_then(BuildId::new),
             slot: entry.get("SLOT").unwrap_or("0").to_owned(),
-            dependencies: DEPENDENCY_KEYS.map(text),
             steps: Vec::new(),
             changes: Vec::new(),
         }
@@ -288,12 +285,12 @@ impl Edit {
 
 /// The names that updates speak of: packages called so must be looked at whatever they depend on.
 fn names_in(updates: &UpdateSet) -> HashSet<&str> {
-    use crate::portage::updates::Command;
+    use crate::portage::updates::UpdateCommand;
     let mut names = HashSet::new();
     for update in updates.repos.iter().flat_map(|repo| repo.updates.iter()) {
         match &update.command {
-            Command::Move { old, new } => names.extend([old.as_str(), new.as_str()]),
-            Command::SlotMove { atom, .. } => {
+            UpdateCommand::Move { old, new } => names.extend([old.as_str(), new.as_str()]),
+            UpdateCommand::SlotMove { atom, .. } => {
                 names.insert(atom.cp());
             }
         }

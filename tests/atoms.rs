@@ -15,7 +15,9 @@ use std::sync::Arc;
 use binpkg_resign::portage::atom::{
     Atom, Blocker, Candidate, Cpv, Eapi, Operator, Slot, SlotOperator, UseDefault, UseState, repository_name, vercmp,
 };
-use binpkg_resign::portage::updates::{Command, Mtimedb, Problem, RepoSource, Rewriter, Selection, Update, UpdateSet};
+use binpkg_resign::portage::updates::{
+    Mtimedb, Problem, RepoSource, Rewriter, Selection, Update, UpdateCommand, UpdateSet,
+};
 use serde_json::{Value, json};
 
 /// The Python that has Portage.
@@ -267,8 +269,8 @@ fn atoms_match_what_they_match_in_portage() {
 /// The updates that these lines, which are known to be good, stand for.
 fn updates_of(lines: &[&str]) -> Vec<Update> {
     let command = |line: &str| match line.split(' ').collect::<Vec<_>>().as_slice() {
-        ["move", old, new] => Command::Move { old: (*old).to_owned(), new: (*new).to_owned() },
-        ["slotmove", atom, old, new] => Command::SlotMove {
+        ["move", old, new] => UpdateCommand::Move { old: (*old).to_owned(), new: (*new).to_owned() },
+        ["slotmove", atom, old, new] => UpdateCommand::SlotMove {
             atom: Atom::parse(atom, Eapi::UNSPECIFIED).unwrap(),
             old: (*old).to_owned(),
             new: (*new).to_owned(),

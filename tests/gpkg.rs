@@ -12,6 +12,7 @@
 
 #[path = "gpkg/build.rs"]
 mod build;
+mod cases;
 #[path = "gpkg/fuzz.rs"]
 mod fuzz;
 #[path = "gpkg/large.rs"]

@@ -5,8 +5,9 @@
 //! is what Portage accepts (`portage.gpkg.gpkg._verify_binpkg`), less what is ambiguous or unsafe (see
 //! [`Container::open`]).
 //!
-//! Nothing here knows PKGDIR, keys or settings, and signatures are only bytes: the text of a signed Manifest comes
-//! from whoever verified it.
+//! Nothing here knows PKGDIR or keys, and signatures are only bytes: the text of a signed Manifest comes from whoever
+//! verified it. Settings are not read either; [`Codec::from_portage`] is given a way to ask for those that say how
+//! Portage packs.
 //!
 //! The way through: [`Container::open`], [`Manifest::parse`] of the verified text, [`Manifest::check_complete`],
 //! [`Container::read_metadata`]; then, for a new container, [`Draft::begin`], [`Draft::signed`] and
@@ -25,14 +26,14 @@ mod reader;
 mod tests;
 mod writer;
 
-pub use archive::{Facts, Format};
+pub use archive::{Attributes, Format};
 pub use codec::Codec;
 pub use compression::Compression;
 pub use digest::{DigestPair, FileDigests, file_digests};
 pub use error::GpkgError;
 pub use manifest::{Manifest, ManifestLine};
 pub use metadata::Metadata;
-pub use reader::{Container, Kind, Member, MemberReader};
+pub use reader::{Container, Member, MemberKind, MemberReader};
 pub use writer::{Draft, ImageSignature, NewContainer, Unsealed};
 
 /// The largest `Manifest`, `gpkg-1` or signature that is read, in bytes.

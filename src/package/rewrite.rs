@@ -1,4 +1,6 @@
-//! Pure: a verified package's metadata and the plan for it → its new metadata.
+//! Pure: a package's metadata and the plan for it → its new metadata.
+//!
+//! What is rewritten and then signed must come from a [verified](crate::package::verify) package; who signs sees to that.
 //!
 //! The index holds dependencies reduced by USE, the file holds them whole. Portage writes the reduced form back into
 //! the file; here the same rewriting is done inside the conditionals, so that nothing is lost and the index is the same.
@@ -6,7 +8,6 @@
 use std::borrow::Cow;
 
 use crate::package::gpkg::Metadata;
-use crate::package::verify::Verified;
 use crate::plan::{Edit, Step};
 use crate::portage::atom::Cpv;
 use crate::portage::index::DEPENDENCY_KEYS;
@@ -15,10 +16,10 @@ use crate::portage::names::BuildId;
 /// Entries that no update touches (`portage.update.ignored_dbentries`).
 const IGNORED: [&str; 2] = ["CONTENTS", "environment.bz2"];
 
-/// The metadata of `package` after the steps of `edit`.
+/// What `metadata` becomes by the steps of `edit`.
 #[must_use]
-pub fn rewrite(package: &Verified, edit: &Edit) -> Metadata {
-    let mut metadata = package.metadata().clone();
+pub(crate) fn rewrite(metadata: &Metadata, edit: &Edit) -> Metadata {
+    let mut metadata = metadata.clone();
     for step in &edit.steps {
         match step {
             Step::Move { update, before, cpv } => {
@@ -92,3 +93,6 @@ fn change_texts(metadata: &mut Metadata, chosen: impl Fn(&str) -> bool, change: 
         metadata.set(&name, text.into_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

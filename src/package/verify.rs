@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::gpkg::{Codec, Container, GpkgError, Kind as MemberKind, Manifest, Metadata, SMALL_MEMBER_LIMIT};
+use super::gpkg::{Codec, Container, GpkgError, Manifest, MemberKind, Metadata, SMALL_MEMBER_LIMIT};
 use super::openpgp::{Signature, SignatureState, Verifier, VerifyError};
 
 /// How far a package is looked through.

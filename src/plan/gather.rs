@@ -102,7 +102,6 @@ impl Gathered {
             path,
             build_id: instance.build_id.as_deref().and_then(BuildId::new),
             slot: instance.name.slot,
-            dependencies: instance.dependencies,
             steps: instance.steps,
             changes: instance.changes,
         };

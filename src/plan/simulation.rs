@@ -9,7 +9,7 @@ use super::instance::{Facts, Instance, Instances, Origin, build_time, text};
 use super::{Change, Collision, Layout, Name, Overwrites, Plan, Situation, Step, names_in, renamed};
 use crate::portage::atom::{Cpv, Eapi, Slot, repository_name};
 use crate::portage::index::DEPENDENCY_KEYS;
-use crate::portage::updates::{Command, Rewriter, Update};
+use crate::portage::updates::{Rewriter, Update, UpdateCommand};
 
 /// More passes than any history without an end needs: each must at least rename something.
 const PASS_LIMIT: usize = 1000;
@@ -178,14 +178,14 @@ impl<'a> Simulation<'a> {
             let updates = self.lists.get(list).map(|list| list.updates.clone()).unwrap_or_default();
             for update in updates {
                 match &update.command {
-                    Command::Move { old, new } => {
+                    UpdateCommand::Move { old, new } => {
                         for id in self.instances.called(old).to_vec() {
                             if self.applies(list, id) {
                                 self.move_one(id, &update, new);
                             }
                         }
                     }
-                    Command::SlotMove { atom, old, new } => {
+                    UpdateCommand::SlotMove { atom, old, new } => {
                         let Ok(atom) = atom.with_slot(old) else { continue };
                         for id in self.instances.called(atom.cp()).to_vec() {
                             let instance = self.instances.get(id);

@@ -19,7 +19,7 @@ mod version;
 
 use std::fmt;
 
-pub use cpv::{Cpv, Slot, UNKNOWN_REPO, repository_name};
+pub use cpv::{Cpv, Slot, repository_name};
 pub use eapi::Eapi;
 pub use matching::Candidate;
 pub use use_deps::{UseDefault, UseDep, UseState};
@@ -28,7 +28,7 @@ pub use version::vercmp;
 pub(crate) use cpv::is_slot_name;
 pub(crate) use parse::name_in_token;
 
-use parse::{Fault, Parts};
+use parse::{AtomFault, Parts};
 
 /// Why a text is no atom.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,8 +129,8 @@ impl Atom {
     /// If Portage would raise `InvalidAtom`.
     pub fn parse(text: &str, eapi: Eapi) -> Result<Atom, AtomError> {
         let parts = Parts::parse(text, eapi).map_err(|fault| match fault {
-            Fault::Syntax(why) => AtomError::Malformed { text: text.to_owned(), why },
-            Fault::Eapi(feature) => AtomError::NotInEapi { text: text.to_owned(), feature },
+            AtomFault::Syntax(why) => AtomError::Malformed { text: text.to_owned(), why },
+            AtomFault::Eapi(feature) => AtomError::NotInEapi { text: text.to_owned(), feature },
         })?;
         // Parts are slices of `text`, so their distance from its start is their place in it.
         let span = |part: &str| {

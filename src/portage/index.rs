@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The metadata keys that hold dependencies, in Portage's order (`Package._dep_keys`).
-pub const DEPENDENCY_KEYS: [&str; 5] = ["BDEPEND", "DEPEND", "IDEPEND", "PDEPEND", "RDEPEND"];
+pub(crate) const DEPENDENCY_KEYS: [&str; 5] = ["BDEPEND", "DEPEND", "IDEPEND", "PDEPEND", "RDEPEND"];
 
 /// Why an index could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -348,7 +348,7 @@ fn next_block(text: &[u8], start: usize) -> (std::ops::Range<usize>, usize) {
 
 /// Keys and values of a block: the value is what follows the colon but for one character, lines without a colon are
 /// passed over (`PackageIndex._readpkgindex`).
-pub fn fields(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn fields(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = block;
     std::iter::from_fn(move || {
         loop {

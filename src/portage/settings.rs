@@ -1,4 +1,5 @@
-//! What Portage's configuration comes to. The only reader of /etc/portage and of the environment.
+//! What Portage's configuration comes to. The only reader of /etc/portage, and of the environment as far as it is
+//! configuration; colours and the log level (`NOCOLOR`, `NO_COLOR`, `RUST_LOG`) are the terminal's business.
 //!
 //! We are run in two ways. From a shell, the whole cascade is read as Portage reads it: make.globals, profiles,
 //! make.conf, the environment over them. In a hook, the environment *is* what Portage computed from all that, so
@@ -72,14 +73,14 @@ pub struct Locations {
 
 /// Who made the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Situation {
+enum Caller {
     /// Anybody; it is one layer of the configuration.
     Shell,
     /// Portage, for a hook; it is the configuration.
     Hook,
 }
 
-impl Situation {
+impl Caller {
     /// A hook is told by `PORTAGE_FEATURES`, which nothing but Portage's `config.environ()` sets, and sets equal to
     /// `FEATURES`, along with what else it never leaves out. An ebuild's own phases have `EBUILD_PHASE` as well. Where
     /// the command line names another place, Portage's values are not for that place.
@@ -106,7 +107,7 @@ impl Situation {
 #[derive(Debug)]
 pub struct Settings {
     environment: Environment,
-    situation: Situation,
+    caller: Caller,
     start: Start,
     pkgdir_given: Option<PathBuf>,
     roots: OnceLock<Roots>,
@@ -118,9 +119,12 @@ pub struct Settings {
 
 impl Settings {
     /// Settings for these places and this environment. No file is read yet.
+    ///
+    /// # Errors
+    /// A place that was given, or a variable that names one, is not valid UTF-8.
     pub fn load(locations: &Locations, environment: Environment) -> Result<Self, SettingsError> {
         Ok(Self {
-            situation: Situation::of(locations, &environment),
+            caller: Caller::of(locations, &environment),
             start: Start::new(locations, &environment)?,
             pkgdir_given: locations.pkgdir.clone(),
             environment,
@@ -136,9 +140,12 @@ impl Settings {
     ///
     /// `USE` and what follows from it (the variables of `USE_EXPAND`, `ACCEPT_LICENSE` and its like) are computed by
     /// Portage only; outside of a hook `USE` is never set here, and the others are as they stand in the topmost file.
+    ///
+    /// # Errors
+    /// A file of the configuration cannot be read or understood, or the value in the environment is not valid UTF-8.
     pub fn get(&self, name: &str) -> Result<Option<&str>, SettingsError> {
         let own = self.environment.get(name)?;
-        if self.situation == Situation::Hook {
+        if self.caller == Caller::Hook {
             // The environment has the roots too, but in the form that suits ebuilds.
             if let Some((_, value)) = self.roots()?.variables().into_iter().find(|(root, _)| *root == name) {
                 return Ok(Some(value));
@@ -151,17 +158,26 @@ impl Settings {
     }
 
     /// The `FEATURES` in effect.
+    ///
+    /// # Errors
+    /// See [`Settings::get`].
     pub fn features(&self) -> Result<&BTreeSet<String>, SettingsError> {
         once(&self.features, || Ok(plus_minus(self.get("FEATURES")?)))
     }
 
     /// Whether `FEATURES` has `feature`.
+    ///
+    /// # Errors
+    /// See [`Settings::get`].
     pub fn has_feature(&self, feature: &str) -> Result<bool, SettingsError> {
         Ok(self.features()?.contains(feature))
     }
 
     /// `PKGDIR`: where binary packages are. `//`, `.` and `..` are taken out by name, as Portage does; symbolic links
     /// stay.
+    ///
+    /// # Errors
+    /// See [`Settings::get`]; or it is not set anywhere, or what was given for it is not valid UTF-8.
     pub fn pkgdir(&self) -> Result<&Path, SettingsError> {
         let path = once(&self.pkgdir, || {
             let value = match &self.pkgdir_given {
@@ -187,19 +203,28 @@ impl Settings {
     }
 
     /// `EROOT`: `ROOT` and `EPREFIX` together, what installed packages are below.
+    ///
+    /// # Errors
+    /// The configuration says where it is, and cannot be read or understood.
     pub fn eroot(&self) -> Result<&Path, SettingsError> {
         Ok(Path::new(&self.roots()?.eroot))
     }
 
     /// The file in which Portage remembers the update files it has processed (`$EROOT/var/cache/edb/mtimedb`).
+    ///
+    /// # Errors
+    /// See [`Settings::eroot`].
     pub fn mtimedb_path(&self) -> Result<PathBuf, SettingsError> {
         Ok(self.roots()?.in_eroot("var/cache/edb/mtimedb"))
     }
 
     /// The ebuild repositories.
+    ///
+    /// # Errors
+    /// repos.conf, a repository's layout.conf or what comes before them cannot be read or understood.
     pub fn repositories(&self) -> Result<&Repositories, SettingsError> {
         match self.environment.get("PORTAGE_REPOSITORIES")? {
-            Some(text) if self.situation == Situation::Hook => once(&self.computed_repositories, || {
+            Some(text) if self.caller == Caller::Hook => once(&self.computed_repositories, || {
                 Ok(Loaded::load(&computed_sources(self.roots()?, text))?.repositories)
             }),
             _ => Ok(&self.layers()?.repositories),
@@ -208,6 +233,9 @@ impl Settings {
 
     /// `text` with its variables replaced by their values (`portage.util.varexpand`); empty where Portage cannot
     /// understand it.
+    ///
+    /// # Errors
+    /// A value in it cannot be had ([`Settings::get`]), or it becomes too long.
     pub fn expand(&self, text: &str) -> Result<String, SettingsError> {
         match expand::expand(text, &mut |name| Ok(self.get(name)?.map(str::to_owned)))? {
             Expanded::Value(value) => Ok(value),
@@ -221,10 +249,13 @@ impl Settings {
 
     /// The environment for commands that Portage would run with its own (`config.environ()`): in a hook it is ours as
     /// it is; otherwise ours and, over it, what the configuration sets.
+    ///
+    /// # Errors
+    /// Outside of a hook: a file of the configuration cannot be read or understood.
     pub fn command_environment(&self) -> Result<BTreeMap<OsString, OsString>, SettingsError> {
         let ours = self.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut all: BTreeMap<OsString, OsString> = ours.collect();
-        if self.situation == Situation::Hook {
+        if self.caller == Caller::Hook {
             return Ok(all);
         }
         let values = &self.layers()?.values;

@@ -62,7 +62,7 @@ pub struct RepoSource {
 
 /// What one line of an update file asks for (PMS 4.4.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum UpdateCommand {
     /// A package has a new name.
     Move {
         /// The old `category/name`.
@@ -86,7 +86,7 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     /// What is to be done.
-    pub command: Command,
+    pub command: UpdateCommand,
     /// The update file.
     pub file: Arc<Path>,
     /// The line, counted from 1 as Python's `str.splitlines` does (a form feed ends one, too).
@@ -134,7 +134,7 @@ pub struct UpdateSet {
 pub enum Problem {
     /// A line that Portage reports and skips. The file then stays pending for ever.
     #[error(
-        "{file}, line {line}: {fault}; Portage skips this line too, the repository's maintainers can mend it",
+        "{file}, line {line}: {fault}; Portage skips this line too, the repository's maintainers can fix it",
         file = file.display()
     )]
     Line {

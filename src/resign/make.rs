@@ -132,8 +132,9 @@ impl Crew<'_> {
         let edit = part.edit;
         let container = package.container();
         let compression = self.compression.unwrap_or(container.metadata().1);
-        let metadata =
-            rewrite(package, edit).pack(mtime, compression, self.codec, container.path()).map_err(container_failed)?;
+        let metadata = rewrite(package.metadata(), edit)
+            .pack(mtime, compression, self.codec, container.path())
+            .map_err(container_failed)?;
         let (mut staged, file) = stager.stage(&edit.path).map_err(pkgdir_failed)?;
         // made of verified metadata; the image is verified as it is written, before the Manifest is signed
         let metadata_signature = signer.detached(&metadata).map_err(sign_failed)?;

@@ -9,11 +9,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::oracle::{from_hex, hex};
-use binpkg_resign::package::gpkg::{Codec, Container, DigestPair, GpkgError, Kind, Manifest};
+use binpkg_resign::package::gpkg::{Codec, Container, DigestPair, GpkgError, Manifest, MemberKind};
 
 /// A tar member, or anything else that goes between members.
 #[derive(Clone)]
-pub struct Part {
+pub(crate) struct Part {
     /// The header's type flag.
     pub kind: u8,
     /// The whole name.
@@ -30,20 +30,20 @@ pub struct Part {
     pub link: &'static [u8],
 }
 
-pub const USTAR: [u8; 8] = *b"ustar\x0000";
-pub const GNU: [u8; 8] = *b"ustar  \0";
+pub(crate) const USTAR: [u8; 8] = *b"ustar\x0000";
+pub(crate) const GNU: [u8; 8] = *b"ustar  \0";
 
 impl Part {
-    pub fn new(name: impl AsRef<[u8]>, data: impl Into<Vec<u8>>) -> Part {
+    pub(crate) fn new(name: impl AsRef<[u8]>, data: impl Into<Vec<u8>>) -> Part {
         let (name, data) = (name.as_ref().to_vec(), data.into());
         Part { kind: b'0', name, data, size: None, magic: USTAR, wrong_sum: 0, link: b"" }
     }
 
-    pub fn of_kind(kind: u8, name: &str, data: impl Into<Vec<u8>>) -> Part {
+    pub(crate) fn of_kind(kind: u8, name: &str, data: impl Into<Vec<u8>>) -> Part {
         Part { kind, ..Part::new(name, data) }
     }
 
-    pub fn sized(self, field: &[u8]) -> Part {
+    pub(crate) fn sized(self, field: &[u8]) -> Part {
         let mut size = [0; 12];
         size[..field.len()].copy_from_slice(field);
         Part { size: Some(size), ..self }
@@ -69,7 +69,7 @@ impl Part {
 }
 
 /// A PAX record.
-pub fn record(key: &str, value: &str) -> String {
+pub(crate) fn record(key: &str, value: &str) -> String {
     let rest = format!(" {key}={value}\n");
     let length =
         (1..4).map(|digits| rest.len() + digits).find(|length| length.to_string().len() + rest.len() == *length);
@@ -77,29 +77,29 @@ pub fn record(key: &str, value: &str) -> String {
 }
 
 /// The blocks of these members, with nothing after them.
-pub fn members(parts: &[Part]) -> Vec<u8> {
+pub(crate) fn members(parts: &[Part]) -> Vec<u8> {
     parts.iter().flat_map(Part::bytes).collect()
 }
 
 /// A whole archive.
-pub fn tar(parts: &[Part]) -> Vec<u8> {
+pub(crate) fn tar(parts: &[Part]) -> Vec<u8> {
     let mut bytes = members(parts);
     bytes.resize((bytes.len() + 1024).next_multiple_of(10240), 0);
     bytes
 }
 
 /// A metadata archive, not packed.
-pub fn metadata(entries: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn metadata(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let parts: Vec<Part> = entries.iter().map(|(name, value)| Part::new(format!("metadata/{name}"), *value)).collect();
     tar(&parts)
 }
 
 /// What every package here has.
-pub const ENTRIES: [(&str, &[u8]); 3] =
+pub(crate) const ENTRIES: [(&str, &[u8]); 3] =
     [("CATEGORY", b"app-misc\n"), ("PF", b"foo-1\n"), ("RDEPEND", b"\xff dev-util/a\n")];
 
 /// The members of an honest package, but for its Manifest.
-pub fn honest() -> Vec<Part> {
+pub(crate) fn honest() -> Vec<Part> {
     vec![
         Part::new("foo-1/gpkg-1", ""),
         Part::new("foo-1/metadata.tar", metadata(&ENTRIES)),
@@ -108,14 +108,14 @@ pub fn honest() -> Vec<Part> {
 }
 
 /// An honest package's members with other metadata.
-pub fn with_metadata(name: &str, archive: impl Into<Vec<u8>>) -> Vec<Part> {
+pub(crate) fn with_metadata(name: &str, archive: impl Into<Vec<u8>>) -> Vec<Part> {
     let mut parts = honest();
     parts[1] = Part::new(format!("foo-1/{name}"), archive);
     parts
 }
 
 /// The Manifest's line for a member.
-pub fn line(part: &Part) -> String {
+pub(crate) fn line(part: &Part) -> String {
     let name = String::from_utf8_lossy(&part.name).into_owned();
     let digests = DigestPair::of(&part.data);
     let name = name.rsplit('/').next().unwrap();
@@ -123,7 +123,7 @@ pub fn line(part: &Part) -> String {
 }
 
 /// These members with an honest Manifest at the end.
-pub fn sealed(mut parts: Vec<Part>) -> Vec<Part> {
+pub(crate) fn sealed(mut parts: Vec<Part>) -> Vec<Part> {
     let text: String = parts.iter().map(line).collect();
     parts.push(Part::new("foo-1/Manifest", text));
     parts
@@ -131,14 +131,14 @@ pub fn sealed(mut parts: Vec<Part>) -> Vec<Part> {
 
 /// What we read in a container that we accept.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub metadata: BTreeMap<String, Vec<u8>>,
     pub image: Vec<u8>,
 }
 
 impl Seen {
     /// Compares this with Portage's answer to `read`.
-    pub fn assert_same(&self, answer: &Value, what: &str) {
+    pub(crate) fn assert_same(&self, answer: &Value, what: &str) {
         let theirs = answer["metadata"].as_object().unwrap().iter();
         let theirs = theirs.map(|(key, value)| (key.clone(), from_hex(value.as_str().unwrap()))).collect();
         assert_eq!(self.metadata, theirs, "{what}");
@@ -147,20 +147,20 @@ impl Seen {
 }
 
 /// Everything that a caller does with a container, but signatures.
-pub fn examine(bytes: &[u8]) -> Result<Seen, GpkgError> {
+pub(crate) fn examine(bytes: &[u8]) -> Result<Seen, GpkgError> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     examine_file(file, &Codec::default())
 }
 
 /// The same, of a file.
-pub fn examine_file(file: File, codec: &Codec) -> Result<Seen, GpkgError> {
+pub(crate) fn examine_file(file: File, codec: &Codec) -> Result<Seen, GpkgError> {
     let path = Path::new("app-misc/foo-1.gpkg.tar");
     let container = Container::open(file, path)?;
     let text = container.manifest_bytes()?;
     let manifest = Manifest::parse(&String::from_utf8_lossy(&text), path)?;
     manifest.check_complete(&container)?;
-    for member in container.members().iter().filter(|member| member.kind() != Kind::Manifest) {
+    for member in container.members().iter().filter(|member| member.kind() != MemberKind::Manifest) {
         container.verify_member(member, manifest.line(member.name())?)?;
     }
     let metadata = container.read_metadata(&manifest, codec)?;

@@ -27,7 +27,7 @@ fn container(file: &mut File, pax: bool, image: &ManifestLine, signature: &[u8])
     parts.push(with(Part::new("foo-1/metadata.tar.sig", "metadata's")));
     let signature = with(Part::new("foo-1/image.tar.sig", signature));
     let mut text: String = parts.iter().chain([&signature]).map(line).collect();
-    text += &format!("{}\n", image.text());
+    text += &Manifest::new(vec![image.clone()], Path::new("large")).render();
     if pax {
         parts.push(Part::of_kind(b'x', "x", record("size", &SIZE.to_string())));
         parts.push(Part::new("foo-1/image.tar", ""));
@@ -64,7 +64,7 @@ fn more_than_eight_gibibytes() {
         container(file.as_file_mut(), pax, &ManifestLine::new("image.tar", SIZE, pair.clone()), &signature);
         let old = Container::open(file.reopen().unwrap(), file.path()).unwrap();
         assert_eq!((old.image().0.size(), old.image().1), (SIZE, Compression::None));
-        assert_same_members(&old, &portage.ask(&json!({"do": "members", "file": file.path()})), "large");
+        assert_same_members(&old, &portage.ask(&json!({"do": "members", "file": file.path()})), "foo-1", "large");
         let text = String::from_utf8(old.manifest_bytes().unwrap()).unwrap();
         let manifest = Manifest::parse(&text, file.path()).unwrap();
         manifest.check_complete(&old).unwrap();
@@ -90,7 +90,12 @@ fn more_than_eight_gibibytes() {
         assert_eq!(digests, file_digests(&file).unwrap());
         let new = Container::open(out.reopen().unwrap(), out.path()).unwrap();
         assert_eq!(new.format(), Format::Gnu);
-        assert_same_members(&new, &portage.ask(&json!({"do": "members", "file": out.path()})), "large and new");
+        assert_same_members(
+            &new,
+            &portage.ask(&json!({"do": "members", "file": out.path()})),
+            "bar-1",
+            "large and new",
+        );
         portage.ask(&json!({"do": "verify", "file": out.path(), "signed": true}));
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 
 /// A running Portage.
-pub struct Oracle {
+pub(crate) struct Oracle {
     child: Child,
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -15,7 +15,7 @@ pub struct Oracle {
 
 impl Oracle {
     /// The newest Portage there is. Says so where there is none.
-    pub fn start() -> Option<Oracle> {
+    pub(crate) fn start() -> Option<Oracle> {
         let python = pythons().into_iter().next();
         if python.is_none() {
             eprintln!("skipped: no Portage (set BINPKG_RESIGN_PORTAGE_PYTHON, or make target/portage-3.0.83)");
@@ -24,7 +24,7 @@ impl Oracle {
     }
 
     /// Every Portage there is.
-    pub fn every() -> Vec<Oracle> {
+    pub(crate) fn every() -> Vec<Oracle> {
         let pythons = pythons();
         if pythons.is_empty() {
             eprintln!("skipped: no Portage (set BINPKG_RESIGN_PORTAGE_PYTHON, or make target/portage-3.0.83)");
@@ -46,7 +46,7 @@ impl Oracle {
     }
 
     /// The answer, or what Portage raised.
-    pub fn try_ask(&mut self, request: &Value) -> Result<Value, String> {
+    pub(crate) fn try_ask(&mut self, request: &Value) -> Result<Value, String> {
         writeln!(self.requests.as_mut().unwrap(), "{request}").unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
@@ -58,22 +58,22 @@ impl Oracle {
     }
 
     /// The answer to a request that must succeed.
-    pub fn ask(&mut self, request: &Value) -> Value {
+    pub(crate) fn ask(&mut self, request: &Value) -> Value {
         self.try_ask(request).unwrap_or_else(|error| panic!("Portage says {error} to {:.300}", request.to_string()))
     }
 
     /// The bytes that a request comes to.
-    pub fn bytes(&mut self, request: &Value) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, request: &Value) -> Vec<u8> {
         from_hex(self.ask(request)["bytes"].as_str().unwrap())
     }
 
     /// Signs with the throw-away key; `mode` is `detached` or `clear`.
-    pub fn sign(&mut self, mode: &str, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&mut self, mode: &str, bytes: &[u8]) -> Vec<u8> {
         self.bytes(&json!({"do": "sign", "mode": mode, "bytes": hex(bytes)}))
     }
 
     /// What was signed in a clear-signed text.
-    pub fn signed_text(&mut self, bytes: &[u8]) -> String {
+    pub(crate) fn signed_text(&mut self, bytes: &[u8]) -> String {
         String::from_utf8(self.bytes(&json!({"do": "signed_text", "bytes": hex(bytes)}))).unwrap()
     }
 }
@@ -101,12 +101,12 @@ fn pythons() -> Vec<PathBuf> {
 /// Asks what Portage reads in a container.
 ///
 /// Portage unpacks an archive that is not packed with the program for `BINPKG_COMPRESS`, so that must be none.
-pub fn read_request(bytes: &[u8]) -> Value {
+pub(crate) fn read_request(bytes: &[u8]) -> Value {
     json!({"do": "read", "bytes": hex(bytes), "settings": {"BINPKG_COMPRESS": "none"}})
 }
 
 /// Bytes as hex.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
@@ -115,6 +115,6 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Bytes from hex.
-pub fn from_hex(text: &str) -> Vec<u8> {
+pub(crate) fn from_hex(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }

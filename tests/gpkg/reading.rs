@@ -11,7 +11,7 @@ use crate::build::examine_file;
 use crate::oracle::{Oracle, hex};
 
 /// Metadata with everything that a package may have: no UTF-8, nothing, much, long names.
-pub fn entries() -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn entries() -> BTreeMap<String, Vec<u8>> {
     let long = format!("{}-1.ebuild", "n".repeat(80));
     [
         ("CATEGORY", b"app-misc\n".to_vec()),
@@ -30,7 +30,7 @@ pub fn entries() -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Bytes that cannot be packed.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -40,7 +40,7 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A map of bytes as Portage takes it.
-pub fn hexed(entries: &BTreeMap<String, Vec<u8>>) -> Value {
+pub(crate) fn hexed(entries: &BTreeMap<String, Vec<u8>>) -> Value {
     entries
         .iter()
         .map(|(name, value)| (name.clone(), Value::from(hex(value))))
@@ -49,7 +49,7 @@ pub fn hexed(entries: &BTreeMap<String, Vec<u8>>) -> Value {
 }
 
 /// A package to be made by Portage.
-pub struct Recipe<'r> {
+pub(crate) struct Recipe<'r> {
     pub basename: &'r str,
     pub compression: Compression,
     pub signed: bool,
@@ -58,7 +58,7 @@ pub struct Recipe<'r> {
 
 impl Recipe<'_> {
     /// Has Portage make it in `folder`.
-    pub fn make(&self, portage: &mut Oracle, folder: &Path) -> PathBuf {
+    pub(crate) fn make(&self, portage: &mut Oracle, folder: &Path) -> PathBuf {
         let file = folder.join(format!("{}.gpkg.tar", self.basename));
         portage.ask(&json!({
             "do": "make", "basename": self.basename, "file": file, "signed": self.signed,
@@ -70,12 +70,12 @@ impl Recipe<'_> {
 }
 
 /// Portage's commands with Portage's defaults.
-pub fn codec() -> Codec {
+pub(crate) fn codec() -> Codec {
     codec_with(&[])
 }
 
 /// Portage's commands with these settings.
-pub fn codec_with(settings: &[(&str, &str)]) -> Codec {
+pub(crate) fn codec_with(settings: &[(&str, &str)]) -> Codec {
     let all: BTreeMap<&str, &str> = [("PORTAGE_BZIP2_COMMAND", "bzip2")].iter().chain(settings).copied().collect();
     let words = |command: &str| {
         let expanded =
@@ -86,7 +86,7 @@ pub fn codec_with(settings: &[(&str, &str)]) -> Codec {
 }
 
 /// Every way to pack that this machine has.
-pub fn compressions() -> Vec<Compression> {
+pub(crate) fn compressions() -> Vec<Compression> {
     let codec = codec();
     let mut found = vec![Compression::None];
     for compression in Compression::PACKING {
@@ -102,20 +102,20 @@ pub fn compressions() -> Vec<Compression> {
 }
 
 /// Compares the members that we and Portage see.
-pub fn assert_same_members(container: &Container, answer: &Value, what: &str) {
+pub(crate) fn assert_same_members(container: &Container, answer: &Value, prefix: &str, what: &str) {
     let ours: Vec<Value> = (container.members().iter())
         .map(|member| {
-            let facts = member.facts();
+            let attributes = member.attributes();
             json!([
-                format!("{}/{}", container.prefix(), member.name()),
+                format!("{prefix}/{}", member.name()),
                 member.size(),
                 member.offset(),
-                facts.mode,
-                facts.uid,
-                facts.gid,
-                facts.mtime,
-                hex(&facts.uname),
-                hex(&facts.gname)
+                attributes.mode,
+                attributes.uid,
+                attributes.gid,
+                attributes.mtime,
+                hex(&attributes.uname),
+                hex(&attributes.gname)
             ])
         })
         .collect();
@@ -131,13 +131,13 @@ fn packages_made_by_portage() {
                 let recipe = Recipe { basename: "foo-1-3", compression, signed, image: 3000 };
                 let file = recipe.make(&mut portage, folder.path());
                 let container = Container::open(File::open(&file).unwrap(), &file).unwrap();
-                assert_eq!((container.prefix(), container.format()), ("foo-1-3", Format::Ustar));
+                assert_eq!(container.format(), Format::Ustar);
                 assert_eq!((container.metadata().1, container.image().1), (compression, compression));
                 assert_eq!(container.has_signatures().unwrap(), signed);
                 assert_eq!(container.signature_of(container.image().0).is_some(), signed);
                 let settings = json!({"BINPKG_COMPRESS": compression.name()});
                 let answer = portage.ask(&json!({"do": "read", "file": file, "signed": signed, "settings": settings}));
-                assert_same_members(&container, &answer, compression.name());
+                assert_same_members(&container, &answer, "foo-1-3", compression.name());
                 if signed {
                     let text = portage.signed_text(&container.manifest_bytes().unwrap());
                     let manifest = Manifest::parse(&text, &file).unwrap();
@@ -164,20 +164,19 @@ fn long_names_and_other_dialects() {
         let recipe = Recipe { basename: &basename, compression: Compression::Zstd, signed: false, image: 100 };
         let file = recipe.make(&mut portage, folder.path());
         let container = Container::open(File::open(&file).unwrap(), &file).unwrap();
-        assert_eq!(container.prefix(), basename);
         assert_eq!(container.format(), if length < 154 { Format::Ustar } else { Format::Gnu }, "{length}");
         let answer = portage.ask(&json!({"do": "read", "file": file}));
-        assert_same_members(&container, &answer, &basename);
+        assert_same_members(&container, &answer, &basename, "ustar or gnu");
 
         for (name, format) in [("gnu", Format::Gnu), ("pax", Format::Pax)] {
-            let facts = match format {
+            let attributes = match format {
                 Format::Pax => json!({"mtime": 1_700_000_000.5, "uname": "pörtage", "uid": 30_000_000, "gid": 250}),
                 _ => json!({"mtime": 1_700_000_000, "uname": "portage", "uid": 30_000_000, "mode": 0o600}),
             };
             let members: Vec<Value> = (container.members().iter())
                 .map(|member| {
                     let bytes = container.read_member(member, u64::MAX).unwrap();
-                    json!([format!("{basename}/{}", member.name()), hex(&bytes), facts])
+                    json!([format!("{basename}/{}", member.name()), hex(&bytes), attributes])
                 })
                 .collect();
             let bytes = portage.bytes(&json!({"do": "tar", "format": name, "members": members}));
@@ -187,7 +186,7 @@ fn long_names_and_other_dialects() {
             assert_eq!(container.format(), format);
             let answer = portage.ask(&json!({"do": "read", "file": other}));
             assert_eq!(answer["format"], name);
-            assert_same_members(&container, &answer, name);
+            assert_same_members(&container, &answer, &basename, name);
             examine_file(File::open(&other).unwrap(), &codec()).unwrap();
         }
     }

@@ -9,7 +9,7 @@ use crate::package::openpgp::{Keyring, Signer, keys};
 use crate::portage::settings::Signing;
 
 /// A key that expires within this time is warned of.
-pub const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub(super) fn keys_of(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing) -> Result<(), Error> {
     let keyring = match run.open_keyring(signing)? {

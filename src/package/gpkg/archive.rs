@@ -39,7 +39,7 @@ impl Format {
 
 /// What a header says besides name and size.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct Attributes {
     /// Permission bits.
     pub mode: u32,
     /// The owner's number.
@@ -54,11 +54,11 @@ pub struct Facts {
     pub gname: Vec<u8>,
 }
 
-impl Facts {
+impl Attributes {
     /// What Portage writes for a member it makes: a plain `TarInfo` with the time `mtime` in seconds.
     #[must_use]
-    pub fn new(mtime: u64) -> Facts {
-        Facts { mode: 0o644, uid: 0, gid: 0, mtime, uname: Vec::new(), gname: Vec::new() }
+    pub fn new(mtime: u64) -> Attributes {
+        Attributes { mode: 0o644, uid: 0, gid: 0, mtime, uname: Vec::new(), gname: Vec::new() }
     }
 
     /// Whether the numbers fit the octal fields of ustar.
@@ -90,7 +90,7 @@ impl ReadAt for [u8] {
 
 /// Why a header cannot be taken.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum TarFault {
     /// The bytes could not be read.
     Io(io::Error),
     /// The header is bad.
@@ -113,7 +113,7 @@ pub(super) enum Fault {
 
 /// A member of an archive.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct TarEntry {
     /// The whole name.
     pub(super) name: String,
     /// Whether it is a regular file.
@@ -123,7 +123,7 @@ pub(super) struct Entry {
     /// Where the payload starts.
     pub(super) offset: u64,
     /// The rest of the header.
-    pub(super) facts: Facts,
+    pub(super) attributes: Attributes,
 }
 
 /// How a walk came to its end.
@@ -141,20 +141,20 @@ pub(super) enum Ending {
 }
 
 /// Goes from header to header; payloads are skipped.
-pub(super) struct Walk<'s, S: ReadAt + ?Sized> {
+pub(super) struct TarWalk<'s, S: ReadAt + ?Sized> {
     source: &'s S,
     length: u64,
     next: u64,
     ending: Ending,
 }
 
-impl<'s, S: ReadAt + ?Sized> Walk<'s, S> {
+impl<'s, S: ReadAt + ?Sized> TarWalk<'s, S> {
     /// Starts at the beginning of `source`, which is `length` bytes long.
     pub(super) fn new(source: &'s S, length: u64) -> Self {
-        Walk { source, length, next: 0, ending: Ending::Marker }
+        TarWalk { source, length, next: 0, ending: Ending::Marker }
     }
 
-    /// How the walk ended, once [`Walk::next`] has returned `None`.
+    /// How the walk ended, once [`TarWalk::next`] has returned `None`.
     pub(super) fn ending(&self) -> Ending {
         self.ending
     }
@@ -163,11 +163,11 @@ impl<'s, S: ReadAt + ?Sized> Walk<'s, S> {
     ///
     /// As for Python's tarfile, the archive ends at a block of zeros, at the end of the file, or at a block that is no
     /// header, except right after a long name or PAX header.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, Fault> {
+    pub(super) fn next(&mut self) -> Result<Option<TarEntry>, TarFault> {
         let mut extensions = Extensions::default();
         loop {
             let offset = self.next;
-            let bad = |why| Fault::Header { offset, why };
+            let bad = |why| TarFault::Header { offset, why };
             let block = match self.block(offset)? {
                 Ok(block) => block,
                 Err(ending) if extensions.is_empty() => {
@@ -176,14 +176,14 @@ impl<'s, S: ReadAt + ?Sized> Walk<'s, S> {
                 }
                 Err(_) => return Err(bad("is missing or damaged after a long name or PAX header")),
             };
-            let (size, facts) = fields(&block).map_err(bad)?;
+            let (size, attributes) = fields(&block).map_err(bad)?;
             let kind = block[156];
             if matches!(kind, b'L' | b'K' | b'x' | b'X' | b'g') {
                 let payload = self.extension(offset, size)?;
                 extensions.add(kind, &payload).map_err(bad)?;
                 continue;
             }
-            let entry = extensions.entry(&block, size, offset + BLOCK, facts).map_err(bad)?;
+            let entry = extensions.entry(&block, size, offset + BLOCK, attributes).map_err(bad)?;
             if !entry.regular {
                 // whether it has a payload depends on its kind, but nobody takes it
                 self.next = entry.offset;
@@ -193,19 +193,19 @@ impl<'s, S: ReadAt + ?Sized> Walk<'s, S> {
                 .and_then(|size| size.checked_add(entry.offset))
                 .ok_or(bad("has a size that is too large"))?;
             if self.next > self.length {
-                return Err(Fault::Truncated { name: entry.name, end: self.next, length: self.length });
+                return Err(TarFault::Truncated { name: entry.name, end: self.next, length: self.length });
             }
             return Ok(Some(entry));
         }
     }
 
     /// The header at `offset`, or the way the archive ends there.
-    fn block(&self, offset: u64) -> Result<Result<[u8; 512], Ending>, Fault> {
+    fn block(&self, offset: u64) -> Result<Result<[u8; 512], Ending>, TarFault> {
         if self.length < offset.saturating_add(BLOCK) {
             return Ok(Err(Ending::EndOfFile));
         }
         let mut block = [0; 512];
-        self.source.read_fully(&mut block, offset).map_err(Fault::Io)?;
+        self.source.read_fully(&mut block, offset).map_err(TarFault::Io)?;
         if block.iter().all(|byte| *byte == 0) {
             return Ok(Err(Ending::Marker));
         }
@@ -216,17 +216,17 @@ impl<'s, S: ReadAt + ?Sized> Walk<'s, S> {
     }
 
     /// The payload of the long name or PAX header at `offset`; the walk goes on after it.
-    fn extension(&mut self, offset: u64, size: u64) -> Result<Vec<u8>, Fault> {
+    fn extension(&mut self, offset: u64, size: u64) -> Result<Vec<u8>, TarFault> {
         if size > EXTENSION_LIMIT {
-            return Err(Fault::Header { offset, why: "announces a name or PAX header of more than 1 MiB" });
+            return Err(TarFault::Header { offset, why: "announces a name or PAX header of more than 1 MiB" });
         }
         let start = offset + BLOCK;
         let end = start + padded(size).unwrap_or(size);
         if end > self.length {
-            return Err(Fault::Truncated { name: "a long name or PAX header".to_owned(), end, length: self.length });
+            return Err(TarFault::Truncated { name: "a long name or PAX header".to_owned(), end, length: self.length });
         }
         let mut payload = vec![0; usize::try_from(size).unwrap_or_default()];
-        self.source.read_fully(&mut payload, start).map_err(Fault::Io)?;
+        self.source.read_fully(&mut payload, start).map_err(TarFault::Io)?;
         self.next = end;
         Ok(payload)
     }
@@ -282,7 +282,13 @@ impl Extensions {
 
     /// The member that `block` and the headers before it describe; its payload starts at `offset` and has `size` bytes
     /// if no PAX record says otherwise.
-    fn entry(self, block: &[u8; 512], size: u64, offset: u64, facts: Facts) -> Result<Entry, &'static str> {
+    fn entry(
+        self,
+        block: &[u8; 512],
+        size: u64,
+        offset: u64,
+        attributes: Attributes,
+    ) -> Result<TarEntry, &'static str> {
         let pax = self.pax.unwrap_or_default();
         if self.long_name.is_some() && pax.path.is_some() {
             return Err("has two long names");
@@ -295,34 +301,34 @@ impl Extensions {
         if kind == b'S' {
             return Err("is for a sparse file");
         }
-        Ok(Entry {
+        Ok(TarEntry {
             // an old tar marks a folder by a slash only
             regular: matches!(kind, b'0' | b'7') || (kind == 0 && !name.ends_with('/')),
             name,
             size: pax.size.unwrap_or(size),
             offset,
-            facts: Facts {
-                mode: facts.mode,
-                uid: pax.uid.unwrap_or(facts.uid),
-                gid: pax.gid.unwrap_or(facts.gid),
-                mtime: pax.mtime.unwrap_or(facts.mtime),
-                uname: pax.uname.unwrap_or(facts.uname),
-                gname: pax.gname.unwrap_or(facts.gname),
+            attributes: Attributes {
+                mode: attributes.mode,
+                uid: pax.uid.unwrap_or(attributes.uid),
+                gid: pax.gid.unwrap_or(attributes.gid),
+                mtime: pax.mtime.unwrap_or(attributes.mtime),
+                uname: pax.uname.unwrap_or(attributes.uname),
+                gname: pax.gname.unwrap_or(attributes.gname),
             },
         })
     }
 }
 
-/// The size and the other facts in a header itself. Python's tarfile takes a header with a bad number for the end of
+/// The size and the other attributes in a header itself. Python's tarfile takes a header with a bad number for the end of
 /// the archive; here it is an error, since its checksum fits.
-fn fields(block: &[u8; 512]) -> Result<(u64, Facts), &'static str> {
+fn fields(block: &[u8; 512]) -> Result<(u64, Attributes), &'static str> {
     let field = |field: &[u8]| number(field).ok_or("has a field that is no number");
     let natural = |value: i128| u64::try_from(value).unwrap_or_default();
     // device numbers say nothing here, but Python's tarfile looks at them
     field(&block[329..337])?;
     field(&block[337..345])?;
     let size = u64::try_from(field(&block[124..136])?).map_err(|_| "has a size that is negative or too large")?;
-    let facts = Facts {
+    let attributes = Attributes {
         mode: u32::try_from(field(&block[100..108])? & 0o7777).unwrap_or_default(),
         uid: natural(field(&block[108..116])?),
         gid: natural(field(&block[116..124])?),
@@ -330,7 +336,7 @@ fn fields(block: &[u8; 512]) -> Result<(u64, Facts), &'static str> {
         uname: until_nul(&block[265..297]).to_vec(),
         gname: until_nul(&block[297..329]).to_vec(),
     };
-    Ok((size, facts))
+    Ok((size, attributes))
 }
 
 impl Pax {
@@ -443,12 +449,12 @@ fn split(name: &str) -> Option<(&str, &str)> {
 /// The header blocks for a regular file, as Python's tarfile makes them; [`Format::Pax`] becomes ustar.
 ///
 /// In ustar a name must fit ([`fits_ustar`]) and the size be below 8 GiB.
-pub(super) fn header(format: Format, name: &str, size: u64, facts: &Facts) -> Vec<u8> {
+pub(super) fn header(format: Format, name: &str, size: u64, attributes: &Attributes) -> Vec<u8> {
     let mut blocks = Vec::new();
     let gnu = format == Format::Gnu;
     if gnu && name.len() > 100 {
         let long = u64::try_from(name.len() + 1).unwrap_or_default();
-        let nobody = Facts { mode: 0, ..Facts::new(0) };
+        let nobody = Attributes { mode: 0, ..Attributes::new(0) };
         blocks.extend_from_slice(&block(Format::Gnu, b'L', (b"", b"././@LongLink"), long, &nobody));
         blocks.extend_from_slice(name.as_bytes());
         blocks.push(0);
@@ -458,22 +464,22 @@ pub(super) fn header(format: Format, name: &str, size: u64, facts: &Facts) -> Ve
         Some(parts) if !gnu && name.len() > 100 => parts,
         _ => ("", name),
     };
-    blocks.extend_from_slice(&block(format, b'0', (prefix.as_bytes(), rest.as_bytes()), size, facts));
+    blocks.extend_from_slice(&block(format, b'0', (prefix.as_bytes(), rest.as_bytes()), size, attributes));
     blocks
 }
 
-fn block(format: Format, kind: u8, (prefix, name): (&[u8], &[u8]), size: u64, facts: &Facts) -> [u8; 512] {
+fn block(format: Format, kind: u8, (prefix, name): (&[u8], &[u8]), size: u64, attributes: &Attributes) -> [u8; 512] {
     let mut header = if format == Format::Gnu { tar::Header::new_gnu() } else { tar::Header::new_ustar() };
-    header.set_mode(facts.mode & 0o7777);
-    header.set_uid(facts.uid);
-    header.set_gid(facts.gid);
+    header.set_mode(attributes.mode & 0o7777);
+    header.set_uid(attributes.uid);
+    header.set_gid(attributes.gid);
     header.set_size(size);
-    header.set_mtime(facts.mtime);
+    header.set_mtime(attributes.mtime);
     header.set_entry_type(tar::EntryType::new(kind));
     let mut block = *header.as_bytes();
     put(&mut block[..100], name);
-    put(&mut block[265..297], &facts.uname);
-    put(&mut block[297..329], &facts.gname);
+    put(&mut block[265..297], &attributes.uname);
+    put(&mut block[297..329], &attributes.gname);
     if format != Format::Gnu {
         put(&mut block[345..500], prefix);
     }

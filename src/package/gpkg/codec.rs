@@ -235,14 +235,14 @@ fn zstd(bytes: &[u8], level: i32, long: Option<u32>) -> io::Result<Vec<u8>> {
 }
 
 /// What a program came to.
-struct Ended {
+struct Finished {
     status: ExitStatus,
     output: Vec<u8>,
     words: Vec<u8>,
 }
 
 /// Runs a program with `input` on stdin. Of its output at most one byte more than `limit` is taken; then it is killed.
-fn pipe(program: &str, arguments: &[String], input: &[u8], limit: u64) -> io::Result<Ended> {
+fn pipe(program: &str, arguments: &[String], input: &[u8], limit: u64) -> io::Result<Finished> {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -265,7 +265,7 @@ fn pipe(program: &str, arguments: &[String], input: &[u8], limit: u64) -> io::Re
         }
         let status = child.wait()?;
         read?;
-        Ok(Ended { status, output, words: words.join().unwrap_or_default() })
+        Ok(Finished { status, output, words: words.join().unwrap_or_default() })
     })
 }
 

@@ -34,7 +34,7 @@ impl DigestPair {
 
     /// The digests of a part of a file, each chunk of which also goes to `sink`, in order. `others` digest it, too.
     pub(super) fn stream(
-        part: &Part<'_>,
+        part: &FilePart<'_>,
         others: &mut [&mut (dyn Update + Send)],
         sink: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<DigestPair, StreamFault> {
@@ -48,7 +48,7 @@ impl DigestPair {
 
 /// Bytes of a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Part<'f> {
+pub(super) struct FilePart<'f> {
     pub file: &'f File,
     /// Where they start.
     pub offset: u64,
@@ -76,7 +76,7 @@ pub struct FileDigests {
 pub fn file_digests(file: &File) -> io::Result<FileDigests> {
     let size = file.metadata()?.len();
     let mut digester = FileDigester::default();
-    let part = Part { file, offset: 0, size, first: 0 };
+    let part = FilePart { file, offset: 0, size, first: 0 };
     stream(&part, digester.parts().into(), |_| Ok(())).map_err(|fault| match fault {
         StreamFault::Read(source) | StreamFault::Sink(source) => source,
     })?;
@@ -125,7 +125,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Reads a part of a file in chunks, and lets each digest have each chunk, in a thread of its own where that pays.
 fn stream(
-    part: &Part<'_>,
+    part: &FilePart<'_>,
     digests: Vec<&mut (dyn Update + Send)>,
     mut sink: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), StreamFault> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Container, DigestPair, GpkgError, Kind};
+use super::{Container, DigestPair, GpkgError, MemberKind};
 
 /// A line `DATA NAME SIZE ALGORITHM HEX …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,12 +80,6 @@ impl ManifestLine {
     pub fn digests(&self) -> &DigestPair {
         &self.digests
     }
-
-    /// The line as it stands, without its end.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
 }
 
 /// What a Manifest says, by its signed text.
@@ -128,12 +122,6 @@ impl Manifest {
         Manifest { path: path.to_owned(), lines }
     }
 
-    /// The lines.
-    #[must_use]
-    pub fn lines(&self) -> &[ManifestLine] {
-        &self.lines
-    }
-
     /// The line for the member `name` (without prefix).
     ///
     /// # Errors
@@ -156,13 +144,13 @@ impl Manifest {
     /// A member is not listed, missing, of another size, or not signed (`gpkg._verify_binpkg`).
     pub fn check_complete(&self, container: &Container) -> Result<(), GpkgError> {
         let signed = container.has_signatures()?;
-        for member in container.members().iter().filter(|member| member.kind() != Kind::Manifest) {
+        for member in container.members().iter().filter(|member| member.kind() != MemberKind::Manifest) {
             let line = self.line(member.name())?;
             if line.size != member.size() {
                 let why = format!("has {} bytes, its Manifest says {}", member.size(), line.size);
                 return Err(self.mismatch(member.name(), why));
             }
-            if !signed || matches!(member.kind(), Kind::Signature | Kind::Version) {
+            if !signed || matches!(member.kind(), MemberKind::Signature | MemberKind::Version) {
                 continue;
             }
             match container.signature_of(member) {
@@ -178,7 +166,7 @@ impl Manifest {
             }
         }
         for line in &self.lines {
-            if line.name == Kind::MANIFEST || container.member(&line.name).is_none() {
+            if line.name == MemberKind::MANIFEST || container.member(&line.name).is_none() {
                 return Err(self.mismatch(&line.name, "is in the Manifest, but not in the package".to_owned()));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::archive::{self, Entry, Facts, Fault, Format, ReadAt, Walk};
+use super::archive::{self, Attributes, Format, ReadAt, TarEntry, TarFault, TarWalk};
 use super::{Codec, Compression, GpkgError, METADATA_ENTRY_LIMIT, METADATA_LIMIT};
 
 /// A package's metadata: names and values, in the archive's order.
@@ -23,7 +23,7 @@ impl Metadata {
     pub fn read(packed: &[u8], compression: Compression, codec: &Codec, path: &Path) -> Result<Metadata, GpkgError> {
         let archive = codec.unpack(packed, compression, METADATA_LIMIT, path)?;
         let mut metadata = Metadata::default();
-        let mut walk = Walk::new(archive.as_slice(), u64::try_from(archive.len()).unwrap_or(u64::MAX));
+        let mut walk = TarWalk::new(archive.as_slice(), u64::try_from(archive.len()).unwrap_or(u64::MAX));
         while let Some(entry) = walk.next().map_err(|fault| describe(fault, path))? {
             metadata.add(entry, &archive, path)?;
         }
@@ -34,7 +34,7 @@ impl Metadata {
         Ok(metadata)
     }
 
-    fn add(&mut self, entry: Entry, archive: &[u8], path: &Path) -> Result<(), GpkgError> {
+    fn add(&mut self, entry: TarEntry, archive: &[u8], path: &Path) -> Result<(), GpkgError> {
         let bad = |why| GpkgError::Metadata { path: path.to_owned(), entry: entry.name.clone(), why };
         if !entry.regular {
             return Err(bad("is no regular file"));
@@ -96,13 +96,13 @@ impl Metadata {
     /// `mtime` in seconds. A name that ustar cannot hold (Portage makes no such package) gets a GNU long name.
     #[must_use]
     pub fn to_tar(&self, mtime: u64) -> Vec<u8> {
-        let facts = Facts::new(mtime);
+        let attributes = Attributes::new(mtime);
         let mut tar = Vec::new();
         for (name, value) in &self.entries {
             let name = format!("metadata/{name}");
             let format = if archive::fits_ustar(&name) { Format::Ustar } else { Format::Gnu };
             let size = u64::try_from(value.len()).unwrap_or(u64::MAX);
-            tar.extend_from_slice(&archive::header(format, &name, size, &facts));
+            tar.extend_from_slice(&archive::header(format, &name, size, &attributes));
             tar.extend_from_slice(value);
             archive::pad(&mut tar);
         }
@@ -120,11 +120,11 @@ impl Metadata {
     }
 }
 
-fn describe(fault: Fault, path: &Path) -> GpkgError {
+fn describe(fault: TarFault, path: &Path) -> GpkgError {
     let (entry, why) = match fault {
-        Fault::Header { offset, why } => (format!("with its header at byte {offset}"), why),
-        Fault::Truncated { name, .. } => (name, "is cut short"),
-        Fault::Io(_) => ("metadata/…".to_owned(), "is cut short"),
+        TarFault::Header { offset, why } => (format!("with its header at byte {offset}"), why),
+        TarFault::Truncated { name, .. } => (name, "is cut short"),
+        TarFault::Io(_) => ("metadata/…".to_owned(), "is cut short"),
     };
     GpkgError::Metadata { path: path.to_owned(), entry, why }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::OFlags;
 
-use super::digest::{BLOCK, DigestPair, FileDigester, FileDigests, Part, StreamFault};
+use super::digest::{BLOCK, DigestPair, FileDigester, FileDigests, FilePart, StreamFault};
 
 /// From this size on (bytes) a member is written past the page cache, where the filesystem can do that: nobody reads
 /// it soon, so a copy in memory would only take time and push out what is in use.
@@ -61,7 +61,7 @@ impl Output {
             false => (Way::Direct, to_next_block(*written)),
         };
         let mut sink = Sink { file, written, way: Way::Cached, blocks };
-        let part = Part { file: source, offset, size, first };
+        let part = FilePart { file: source, offset, size, first };
         let digests = DigestPair::stream(&part, &mut digester.parts(), |bytes| sink.take(bytes))?;
         sink.go(Way::Cached).map_err(StreamFault::Sink)?;
         Ok(digests)

@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::archive::{Ending, Entry, Facts, Fault, Format, ReadAt, Walk};
-use super::digest::{Part, StreamFault};
+use super::archive::{Attributes, Ending, Format, ReadAt, TarEntry, TarFault, TarWalk};
+use super::digest::{FilePart, StreamFault};
 use super::output::Output;
 use super::{
     Codec, Compression, DigestPair, GpkgError, MEMBER_LIMIT, METADATA_LIMIT, Manifest, ManifestLine, Metadata,
@@ -15,7 +15,7 @@ use super::{
 
 /// What a member is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MemberKind {
     /// `gpkg-1`, which says that this is a gpkg.
     Version,
     /// `metadata.tar` with any suffix of Portage's.
@@ -30,25 +30,25 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl MemberKind {
     /// The name of the version file.
     pub const VERSION: &str = "gpkg-1";
     /// The name of the Manifest.
     pub const MANIFEST: &str = "Manifest";
 
-    fn of(name: &str) -> Kind {
-        if name == Kind::VERSION {
-            Kind::Version
-        } else if name == Kind::MANIFEST {
-            Kind::Manifest
+    fn of(name: &str) -> MemberKind {
+        if name == MemberKind::VERSION {
+            MemberKind::Version
+        } else if name == MemberKind::MANIFEST {
+            MemberKind::Manifest
         } else if name.ends_with(".sig") {
-            Kind::Signature
+            MemberKind::Signature
         } else if let Some(compression) = Compression::of_archive(name, "metadata") {
-            Kind::Metadata(compression)
+            MemberKind::Metadata(compression)
         } else if let Some(compression) = Compression::of_archive(name, "image") {
-            Kind::Image(compression)
+            MemberKind::Image(compression)
         } else {
-            Kind::Other
+            MemberKind::Other
         }
     }
 }
@@ -57,10 +57,10 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     name: String,
-    kind: Kind,
+    kind: MemberKind,
     size: u64,
     offset: u64,
-    facts: Facts,
+    attributes: Attributes,
 }
 
 impl Member {
@@ -72,7 +72,7 @@ impl Member {
 
     /// What it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> MemberKind {
         self.kind
     }
 
@@ -90,8 +90,8 @@ impl Member {
 
     /// What else its header says.
     #[must_use]
-    pub fn facts(&self) -> &Facts {
-        &self.facts
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
     }
 }
 
@@ -101,10 +101,10 @@ pub struct Container {
     file: File,
     path: PathBuf,
     format: Format,
-    prefix: String,
     members: Vec<Member>,
     metadata: (Member, Compression),
     image: (Member, Compression),
+    prefix: String,
 }
 
 impl Container {
@@ -124,18 +124,18 @@ impl Container {
             return Err(GpkgError::NotATar { path: path.to_owned(), why: "it is no regular file" });
         }
         let format = first_format(&file, status.len(), path)?;
-        let mut walk = Walk::new(&file, status.len());
+        let mut walk = TarWalk::new(&file, status.len());
         let mut found = Found { path, prefix: None, members: Vec::new() };
         while let Some(entry) = walk.next().map_err(|fault| describe(fault, path))? {
             found.add(entry)?;
         }
         let ending = walk.ending();
-        found.one(Kind::VERSION, |kind| kind == Kind::Version, ending)?;
-        found.one(Kind::MANIFEST, |kind| kind == Kind::Manifest, ending)?;
-        let metadata = found.one("metadata.tar", |kind| matches!(kind, Kind::Metadata(_)), ending)?;
-        let image = found.one("image.tar", |kind| matches!(kind, Kind::Image(_)), ending)?;
+        found.one(MemberKind::VERSION, |kind| kind == MemberKind::Version, ending)?;
+        found.one(MemberKind::MANIFEST, |kind| kind == MemberKind::Manifest, ending)?;
+        let metadata = found.one("metadata.tar", |kind| matches!(kind, MemberKind::Metadata(_)), ending)?;
+        let image = found.one("image.tar", |kind| matches!(kind, MemberKind::Image(_)), ending)?;
         let (prefix, members) = (found.prefix.unwrap_or_default(), found.members);
-        Ok(Container { file, path: path.to_owned(), format, prefix, members, metadata, image })
+        Ok(Container { file, path: path.to_owned(), format, members, metadata, image, prefix })
     }
 
     /// The path given to [`Container::open`].
@@ -150,16 +150,16 @@ impl Container {
         self.format
     }
 
-    /// The folder that all members are in: usually the file's name without `.gpkg.tar`.
-    #[must_use]
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
     /// Every member, in the container's order.
     #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// The folder that all members are in: usually the file's name without `.gpkg.tar`.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The member `name` (without prefix).
@@ -194,7 +194,7 @@ impl Container {
     /// The Manifest cannot be read.
     pub fn has_signatures(&self) -> Result<bool, GpkgError> {
         const MARK: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
-        if self.members.iter().any(|member| member.kind == Kind::Signature) {
+        if self.members.iter().any(|member| member.kind == MemberKind::Signature) {
             return Ok(true);
         }
         Ok(self.manifest_bytes()?.windows(MARK.len()).any(|window| window == MARK))
@@ -205,7 +205,7 @@ impl Container {
     /// # Errors
     /// It cannot be read, or has more than [`SMALL_MEMBER_LIMIT`] bytes.
     pub fn manifest_bytes(&self) -> Result<Vec<u8>, GpkgError> {
-        match self.members.iter().find(|member| member.kind == Kind::Manifest) {
+        match self.members.iter().find(|member| member.kind == MemberKind::Manifest) {
             Some(manifest) => self.read_member(manifest, SMALL_MEMBER_LIMIT),
             None => Ok(Vec::new()),
         }
@@ -256,7 +256,7 @@ impl Container {
     /// They cannot be read, or size or a digest differ.
     pub fn verify_member(&self, member: &Member, line: &ManifestLine) -> Result<(), GpkgError> {
         self.compare_sizes(member, line)?;
-        let part = Part { file: &self.file, offset: member.offset, size: member.size, first: 0 };
+        let part = FilePart { file: &self.file, offset: member.offset, size: member.size, first: 0 };
         let digests = DigestPair::stream(&part, &mut [], |_| Ok(())).map_err(|fault| self.broken(member, fault))?;
         self.compare(member, line, &digests)
     }
@@ -360,12 +360,12 @@ fn first_format(file: &File, length: u64, path: &Path) -> Result<Format, GpkgErr
     Format::of_first_header(&block).ok_or(not("it does not start with a ustar, GNU or PAX tar header"))
 }
 
-fn describe(fault: Fault, path: &Path) -> GpkgError {
+fn describe(fault: TarFault, path: &Path) -> GpkgError {
     let path = path.to_owned();
     match fault {
-        Fault::Io(source) => GpkgError::Read { path, what: "its headers".to_owned(), source },
-        Fault::Header { offset, why } => GpkgError::Header { path, offset, why },
-        Fault::Truncated { name, end, length } => GpkgError::Truncated { path, member: name, end, length },
+        TarFault::Io(source) => GpkgError::Read { path, what: "its headers".to_owned(), source },
+        TarFault::Header { offset, why } => GpkgError::Header { path, offset, why },
+        TarFault::Truncated { name, end, length } => GpkgError::Truncated { path, member: name, end, length },
     }
 }
 
@@ -377,7 +377,7 @@ struct Found<'p> {
 }
 
 impl Found<'_> {
-    fn add(&mut self, entry: Entry) -> Result<(), GpkgError> {
+    fn add(&mut self, entry: TarEntry) -> Result<(), GpkgError> {
         let bad = |why| GpkgError::Structure { path: self.path.to_owned(), member: entry.name.clone(), why };
         let (prefix, name) = match entry.name.split_once('/') {
             None => return Err(bad("is in no folder")),
@@ -406,10 +406,10 @@ impl Found<'_> {
         self.prefix = Some(prefix.to_owned());
         self.members.push(Member {
             name: name.to_owned(),
-            kind: Kind::of(name),
+            kind: MemberKind::of(name),
             size: entry.size,
             offset: entry.offset,
-            facts: entry.facts,
+            attributes: entry.attributes,
         });
         Ok(())
     }
@@ -418,7 +418,7 @@ impl Found<'_> {
     fn one(
         &self,
         name: &'static str,
-        wanted: impl Fn(Kind) -> bool,
+        wanted: impl Fn(MemberKind) -> bool,
         ending: Ending,
     ) -> Result<(Member, Compression), GpkgError> {
         let mut members = self.members.iter().filter(|member| wanted(member.kind));
@@ -436,7 +436,7 @@ impl Found<'_> {
             return Err(GpkgError::Structure { path: self.path.to_owned(), member: second.name.clone(), why });
         }
         let compression = match member.kind {
-            Kind::Metadata(compression) | Kind::Image(compression) => compression,
+            MemberKind::Metadata(compression) | MemberKind::Image(compression) => compression,
             _ => Compression::None,
         };
         Ok((member.clone(), compression))

@@ -8,10 +8,10 @@
 use std::fs::File;
 use std::io;
 
-use super::archive::{self, Facts, Format, archive_length, header, padded};
+use super::archive::{self, Attributes, Format, archive_length, header, padded};
 use super::output::Output;
 use super::{
-    Compression, Container, FileDigests, GpkgError, Kind, Manifest, ManifestLine, Member, MemberReader,
+    Compression, Container, FileDigests, GpkgError, Manifest, ManifestLine, Member, MemberKind, MemberReader,
     SMALL_MEMBER_LIMIT,
 };
 
@@ -79,8 +79,8 @@ impl<'c> Draft<'c> {
         if old.members().iter().any(|member| is_carried(old, member) && same(member)) {
             return Err(refuse("it has a member named as the new metadata or its signature"));
         }
-        let version_line = manifest.line(Kind::VERSION)?;
-        let version = match old.member(Kind::VERSION) {
+        let version_line = manifest.line(MemberKind::VERSION)?;
+        let version = match old.member(MemberKind::VERSION) {
             Some(member) => old.read_verified(member, version_line, SMALL_MEMBER_LIMIT)?,
             None => Vec::new(),
         };
@@ -94,10 +94,10 @@ impl<'c> Draft<'c> {
         ];
         let out = Output::new(out);
         let mut draft = Draft { out, old, manifest, prefix, mtime, format, image_at: 0, lines };
-        let facts = Facts::new(mtime);
-        draft.write_member(Kind::VERSION, &version, &facts)?;
-        draft.write_member(&metadata_name, &metadata, &facts)?;
-        draft.write_member(&metadata_signature_name, &metadata_signature, &facts)?;
+        let attributes = Attributes::new(mtime);
+        draft.write_member(MemberKind::VERSION, &version, &attributes)?;
+        draft.write_member(&metadata_name, &metadata, &attributes)?;
+        draft.write_member(&metadata_signature_name, &metadata_signature, &attributes)?;
         draft.image_at = draft.copy_member(old.image().0)?;
         Ok(draft)
     }
@@ -118,7 +118,7 @@ impl<'c> Draft<'c> {
         let refuse = |why| GpkgError::New { path: old.path().to_owned(), name: self.prefix.clone(), why };
         let image_signature = old.signature_of(old.image().0);
         let others = (old.members().iter()).filter(|member| {
-            is_carried(old, member) && member.kind() != Kind::Version && Some(*member) != image_signature
+            is_carried(old, member) && member.kind() != MemberKind::Version && Some(*member) != image_signature
         });
         match image {
             ImageSignature::CarriedOver => {
@@ -126,7 +126,7 @@ impl<'c> Draft<'c> {
                 self.copy_member(member)?;
             }
             ImageSignature::New(bytes) => {
-                if others.clone().any(|member| member.kind() == Kind::Signature) {
+                if others.clone().any(|member| member.kind() == MemberKind::Signature) {
                     return Err(refuse("it has members besides metadata and image, which only the old key has signed"));
                 }
                 if let Some(member) = image_signature {
@@ -135,7 +135,7 @@ impl<'c> Draft<'c> {
                 }
                 let name = format!("{}.sig", old.image().0.name());
                 self.lines.push(ManifestLine::of(&name, &bytes));
-                self.write_member(&name, &bytes, &Facts::new(self.mtime))?;
+                self.write_member(&name, &bytes, &Attributes::new(self.mtime))?;
             }
         }
         for member in others {
@@ -145,15 +145,15 @@ impl<'c> Draft<'c> {
         Ok(Unsealed { draft: self, manifest })
     }
 
-    fn header(&self, name: &str, size: u64, facts: &Facts) -> Vec<u8> {
-        header(self.format, &format!("{}/{name}", self.prefix), size, facts)
+    fn header(&self, name: &str, size: u64, attributes: &Attributes) -> Vec<u8> {
+        header(self.format, &format!("{}/{name}", self.prefix), size, attributes)
     }
 
     /// Writes a member of ours.
-    fn write_member(&mut self, name: &str, bytes: &[u8], facts: &Facts) -> Result<(), GpkgError> {
+    fn write_member(&mut self, name: &str, bytes: &[u8], attributes: &Attributes) -> Result<(), GpkgError> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let mut blocks = self.padding();
-        blocks.extend(self.header(name, size, facts));
+        blocks.extend(self.header(name, size, attributes));
         blocks.extend_from_slice(bytes);
         self.write(&blocks, name)
     }
@@ -162,7 +162,7 @@ impl<'c> Draft<'c> {
     fn copy_member(&mut self, member: &Member) -> Result<u64, GpkgError> {
         let line = self.manifest.line(member.name())?;
         let mut blocks = self.padding();
-        blocks.extend(self.header(member.name(), member.size(), member.facts()));
+        blocks.extend(self.header(member.name(), member.size(), member.attributes()));
         self.write(&blocks, member.name())?;
         let start = self.out.written();
         self.old.copy_member_verified(member, line, &mut self.out)?;
@@ -203,8 +203,8 @@ impl Unsealed<'_> {
     /// # Errors
     /// It cannot be written.
     pub fn finish(mut self, manifest: &[u8]) -> Result<(File, FileDigests), GpkgError> {
-        let facts = Facts::new(self.draft.mtime);
-        self.draft.write_member(Kind::MANIFEST, manifest, &facts)?;
+        let attributes = Attributes::new(self.draft.mtime);
+        self.draft.write_member(MemberKind::MANIFEST, manifest, &attributes)?;
         let end = self.draft.out.written();
         self.draft.write(&zeros(archive_length(end) - end), "the end")?;
         Ok(self.draft.out.finish())
@@ -214,19 +214,19 @@ impl Unsealed<'_> {
 /// Whether a member of `old` goes into the new container as it is; the image does too, but is looked after by itself.
 fn is_carried(old: &Container, member: &Member) -> bool {
     match member.kind() {
-        Kind::Version | Kind::Other => true,
-        Kind::Signature => old.signature_of(old.metadata().0) != Some(member),
-        Kind::Metadata(_) | Kind::Image(_) | Kind::Manifest => false,
+        MemberKind::Version | MemberKind::Other => true,
+        MemberKind::Signature => old.signature_of(old.metadata().0) != Some(member),
+        MemberKind::Metadata(_) | MemberKind::Image(_) | MemberKind::Manifest => false,
     }
 }
 
 fn format_for(old: &Container, new: &NewContainer) -> Format {
     let fits = |member: &Member| {
         member.size() < GNU_SIZE
-            && member.facts().fit_ustar()
+            && member.attributes().fit_ustar()
             && archive::fits_ustar(&format!("{}/{}", new.prefix, member.name()))
     };
-    let plain = new.prefix.len() < GNU_PREFIX && Facts::new(new.mtime).fit_ustar();
+    let plain = new.prefix.len() < GNU_PREFIX && Attributes::new(new.mtime).fit_ustar();
     if old.format() == Format::Gnu || !plain || !old.members().iter().all(fits) { Format::Gnu } else { Format::Ustar }
 }
 

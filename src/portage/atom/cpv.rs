@@ -7,7 +7,7 @@ use super::version::split_version;
 
 /// The repository of a package whose own name for it has no valid character
 /// (`portage.versions._unknown_repo`).
-pub const UNKNOWN_REPO: &str = "__unknown__";
+pub(super) const UNKNOWN_REPO: &str = "__unknown__";
 
 /// A package's full name, `category/name-version`, taken apart as `portage.versions._pkg_str` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,11 +42,6 @@ impl<'a> Cpv<'a> {
     /// `name-version`, PMS's `PF` (with `-r0` where it is written).
     pub fn pf(&self) -> &'a str {
         self.text.get(self.category.len() + 1..).unwrap_or_default()
-    }
-
-    /// The whole name as it was given.
-    pub fn as_str(&self) -> &'a str {
-        self.text
     }
 }
 

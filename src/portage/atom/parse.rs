@@ -7,7 +7,7 @@ use super::version::split_version;
 use super::{Blocker, Operator, SlotOperator};
 
 /// What is wrong with a text that is no atom.
-pub(super) enum Fault {
+pub(super) enum AtomFault {
     /// It is none in any EAPI, and this is why.
     Syntax(&'static str),
     /// The EAPI does not have this.
@@ -30,7 +30,7 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Reads an atom.
-    pub(super) fn parse(text: &'a str, eapi: Eapi) -> Result<Parts<'a>, Fault> {
+    pub(super) fn parse(text: &'a str, eapi: Eapi) -> Result<Parts<'a>, AtomFault> {
         let head = Head::split(text);
         let (cp, version, build_id) = name_and_version(head.name, head.operator, eapi)?;
         let mut parts = Parts {
@@ -46,7 +46,7 @@ impl<'a> Parts<'a> {
             use_deps: None,
         };
         if parts.blocker == Some(Blocker::Strong) && !eapi.strong_blocks() {
-            return Err(Fault::Eapi("strong blockers (\"!!\")"));
+            return Err(AtomFault::Eapi("strong blockers (\"!!\")"));
         }
         let rest = match head.rest.strip_prefix(':') {
             Some(slot) if !slot.starts_with(':') => parts.read_slot(slot, eapi)?,
@@ -61,14 +61,14 @@ impl<'a> Parts<'a> {
     }
 
     /// Reads the slot part; returns what follows it.
-    fn read_slot(&mut self, text: &'a str, eapi: Eapi) -> Result<&'a str, Fault> {
+    fn read_slot(&mut self, text: &'a str, eapi: Eapi) -> Result<&'a str, AtomFault> {
         let (part, rest) = split_at_any(text, b":[");
         if !eapi.slot_operator() {
             if !is_slot_name(part) {
-                return Err(Fault::Syntax("its slot is not valid (in its EAPI)"));
+                return Err(AtomFault::Syntax("its slot is not valid (in its EAPI)"));
             }
             if !eapi.slot_deps() {
-                return Err(Fault::Eapi("slots in dependencies"));
+                return Err(AtomFault::Eapi("slots in dependencies"));
             }
             self.slot = Some(part);
             return Ok(rest);
@@ -83,7 +83,7 @@ impl<'a> Parts<'a> {
         if part.is_empty() {
             return match operator {
                 Some(_) => Ok(rest),
-                None => Err(Fault::Syntax("it has a colon, but no slot")),
+                None => Err(AtomFault::Syntax("it has a colon, but no slot")),
             };
         }
         let (slot, sub_slot) = match part.split_once('/') {
@@ -91,10 +91,10 @@ impl<'a> Parts<'a> {
             None => (part, None),
         };
         if !is_slot_name(slot) || sub_slot.is_some_and(|sub_slot| !is_slot_name(sub_slot)) {
-            return Err(Fault::Syntax("its slot is not valid"));
+            return Err(AtomFault::Syntax("its slot is not valid"));
         }
         if operator == Some(SlotOperator::Any) {
-            return Err(Fault::Syntax("it names a slot and yet allows any (\"*\")"));
+            return Err(AtomFault::Syntax("it names a slot and yet allows any (\"*\")"));
         }
         self.slot = Some(slot);
         self.sub_slot = sub_slot;
@@ -102,35 +102,35 @@ impl<'a> Parts<'a> {
     }
 
     /// Reads the repository; returns what follows it.
-    fn read_repo(&mut self, text: &'a str, eapi: Eapi) -> Result<&'a str, Fault> {
+    fn read_repo(&mut self, text: &'a str, eapi: Eapi) -> Result<&'a str, AtomFault> {
         let (repo, rest) = split_at_any(text, b"[");
         if !is_repository_name(repo) {
-            return Err(Fault::Syntax("its repository's name is not valid"));
+            return Err(AtomFault::Syntax("its repository's name is not valid"));
         }
         if !eapi.repo_deps() {
-            return Err(Fault::Eapi("repositories in dependencies"));
+            return Err(AtomFault::Eapi("repositories in dependencies"));
         }
         self.repo = Some(repo);
         Ok(rest)
     }
 
     /// Reads the USE dependencies, after which nothing may follow.
-    fn read_use(&mut self, text: &'a str, eapi: Eapi) -> Result<(), Fault> {
+    fn read_use(&mut self, text: &'a str, eapi: Eapi) -> Result<(), AtomFault> {
         if text.is_empty() {
             return Ok(());
         }
         let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let Some(inner) = inner else {
-            return Err(Fault::Syntax("there is something odd after the name"));
+            return Err(AtomFault::Syntax("there is something odd after the name"));
         };
         let Some(defaults) = use_deps::check(inner) else {
-            return Err(Fault::Syntax("its USE dependencies are not valid"));
+            return Err(AtomFault::Syntax("its USE dependencies are not valid"));
         };
         if !eapi.use_deps() {
-            return Err(Fault::Eapi("USE dependencies"));
+            return Err(AtomFault::Eapi("USE dependencies"));
         }
         if defaults == Defaults::Present && !eapi.use_dep_defaults() {
-            return Err(Fault::Eapi("defaults in USE dependencies"));
+            return Err(AtomFault::Eapi("defaults in USE dependencies"));
         }
         self.use_deps = Some(inner);
         Ok(())
@@ -179,28 +179,28 @@ fn split_at_any<'a>(text: &'a str, stops: &[u8]) -> (&'a str, &'a str) {
 }
 
 /// An atom's `category/name`, its version and its build id.
-type Name<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+type NameParts<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
 
 /// Reads the name of an atom, and the version if it has an operator.
-fn name_and_version(text: &str, operator: Option<Operator>, eapi: Eapi) -> Result<Name<'_>, Fault> {
+fn name_and_version(text: &str, operator: Option<Operator>, eapi: Eapi) -> Result<NameParts<'_>, AtomFault> {
     let Some((category, pf)) = text.split_once('/') else {
-        return Err(Fault::Syntax("a category and a name with \"/\" between them are needed"));
+        return Err(AtomFault::Syntax("a category and a name with \"/\" between them are needed"));
     };
     if !is_category(category) {
-        return Err(Fault::Syntax("its category is not valid"));
+        return Err(AtomFault::Syntax("its category is not valid"));
     }
     let cp = |pn: &str| text.get(..category.len() + 1 + pn.len()).unwrap_or_default();
     let Some(operator) = operator else {
         return if !is_package_name(pf) {
-            Err(Fault::Syntax("its name is not valid"))
+            Err(AtomFault::Syntax("its name is not valid"))
         } else if ends_in_version(pf) {
-            Err(Fault::Syntax("it has a version, but no operator (such as \"=\")"))
+            Err(AtomFault::Syntax("it has a version, but no operator (such as \"=\")"))
         } else {
             Ok((text, None, None))
         };
     };
     let Some((name, version)) = split_version(pf) else {
-        return Err(Fault::Syntax("it has an operator, but no version"));
+        return Err(AtomFault::Syntax("it has an operator, but no version"));
     };
     match split_version(name) {
         Some((pn, inner)) if is_package_name(pn) => {
@@ -208,12 +208,12 @@ fn name_and_version(text: &str, operator: Option<Operator>, eapi: Eapi) -> Resul
                 && (version == "0" || !version.starts_with('0'))
                 && version.len() <= MAX_BUILD_ID_DIGITS;
             if operator == Operator::Glob || !eapi.build_ids() || !valid_id {
-                return Err(Fault::Syntax("its name ends in a version, before the version"));
+                return Err(AtomFault::Syntax("its name ends in a version, before the version"));
             }
             Ok((cp(pn), Some(inner), Some(version)))
         }
         _ if is_package_name(name) => Ok((cp(name), Some(version), None)),
-        _ => Err(Fault::Syntax("its name is not valid")),
+        _ => Err(AtomFault::Syntax("its name is not valid")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::SettingsError;
 
-/// A snapshot of environment variables; nothing else in the crate asks the process for them.
+/// A snapshot of environment variables: what is configuration is taken from it, never from the process.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
@@ -17,7 +17,10 @@ impl Environment {
         std::env::vars_os().collect()
     }
 
-    /// The value of `name`, `None` if it is not set; an error where it is not valid UTF-8.
+    /// The value of `name`, `None` if it is not set.
+    ///
+    /// # Errors
+    /// The value is not valid UTF-8.
     pub fn get(&self, name: &str) -> Result<Option<&str>, SettingsError> {
         match self.variables.get(OsStr::new(name)) {
             None => Ok(None),

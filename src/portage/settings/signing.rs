@@ -66,6 +66,9 @@ pub struct KeyMigration {
 
 impl Settings {
     /// How to sign, or `None` if signing is not configured; [`Settings::why_not_signing`] then says what is missing.
+    ///
+    /// # Errors
+    /// See [`Settings::get`].
     pub fn signing(&self) -> Result<Option<Signing>, SettingsError> {
         if self.why_not_signing()?.is_some() {
             return Ok(None);
@@ -81,6 +84,9 @@ impl Settings {
     }
 
     /// What is missing for packages to be signed; `None` if nothing is.
+    ///
+    /// # Errors
+    /// See [`Settings::get`].
     pub fn why_not_signing(&self) -> Result<Option<NotSigning>, SettingsError> {
         if !self.has_feature("binpkg-signing")? {
             return Ok(Some(NotSigning::Feature));
@@ -96,6 +102,9 @@ impl Settings {
     }
 
     /// `BINPKG_GPG_SIGNING_KEY_MIGRATION`: pairs `OLD=NEW` of fingerprints, separated by white space.
+    ///
+    /// # Errors
+    /// See [`Settings::get`]; or a word of it is no such pair.
     pub fn key_migrations(&self) -> Result<Vec<KeyMigration>, SettingsError> {
         const NAME: &str = "BINPKG_GPG_SIGNING_KEY_MIGRATION";
         let wrong = |value: &str, why| SettingsError::Value { name: NAME, value: value.to_owned(), why };
@@ -120,6 +129,9 @@ impl Settings {
     }
 
     /// `BINPKG_RESIGN_FOREIGN`: `leave` (the default) or `hold`.
+    ///
+    /// # Errors
+    /// See [`Settings::get`]; or it has another value.
     pub fn foreign(&self) -> Result<Foreign, SettingsError> {
         const NAME: &str = "BINPKG_RESIGN_FOREIGN";
         let value = self.get(NAME)?.unwrap_or_default();
@@ -132,6 +144,9 @@ impl Settings {
     }
 
     /// `BINPKG_RESIGN_TIMEOUT`: how long one signing command may take when there is no terminal; 60 seconds unless set.
+    ///
+    /// # Errors
+    /// See [`Settings::get`]; or it is no such number.
     pub fn sign_timeout(&self) -> Result<Duration, SettingsError> {
         const NAME: &str = "BINPKG_RESIGN_TIMEOUT";
         let value = self.get(NAME)?.unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Command, Problem, Update};
+use super::{Problem, Update, UpdateCommand};
 use crate::portage::atom::{Atom, AtomError, Eapi, is_slot_name};
 
 /// What is wrong with a line of an update file.
@@ -55,18 +55,18 @@ pub(super) fn parse(file: &Arc<Path>, content: &str, updates: &mut Vec<Update>, 
 }
 
 /// The command that a line's words make.
-fn command(words: &[&str]) -> Result<Command, LineFault> {
+fn command(words: &[&str]) -> Result<UpdateCommand, LineFault> {
     let wrong_count =
         |expected| LineFault::WordCount { text: words.join(" "), expected, found: words.len().saturating_sub(1) };
     match words {
-        ["move", old, new] => Ok(Command::Move { old: plain_name(old)?, new: plain_name(new)? }),
+        ["move", old, new] => Ok(UpdateCommand::Move { old: plain_name(old)?, new: plain_name(new)? }),
         ["move", ..] => Err(wrong_count(2)),
         ["slotmove", atom, old, new] => {
             let atom = Atom::parse(atom, Eapi::UNSPECIFIED)?;
             if atom.blocker().is_some() {
                 return Err(LineFault::Blocker(atom.to_string()));
             }
-            Ok(Command::SlotMove { atom, old: slot(old)?, new: slot(new)? })
+            Ok(UpdateCommand::SlotMove { atom, old: slot(old)?, new: slot(new)? })
         }
         ["slotmove", ..] => Err(wrong_count(3)),
         _ => Err(LineFault::UnknownCommand(words.join(" "))),

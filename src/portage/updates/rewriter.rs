@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::lines::is_python_space;
 use super::name_bits::NameBits;
-use super::{Command, Update};
+use super::{Update, UpdateCommand};
 use crate::portage::atom::{Atom, Candidate, Eapi, name_in_token};
 
 /// A list of updates, prepared to be applied to many texts.
@@ -45,14 +45,14 @@ impl Rewriter {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, update) in updates.iter().enumerate() {
             let (name, rule) = match &update.command {
-                Command::Move { old, new } => (old.as_str(), Rule::Rename { old: old.clone(), new: new.clone() }),
+                UpdateCommand::Move { old, new } => (old.as_str(), Rule::Rename { old: old.clone(), new: new.clone() }),
                 // One with a version is for packages only: whether the atom in a text has these
                 // versions in mind cannot be known.
-                Command::SlotMove { atom, .. } if atom.operator().is_some() => {
+                UpdateCommand::SlotMove { atom, .. } if atom.operator().is_some() => {
                     rules.push(None);
                     continue;
                 }
-                Command::SlotMove { atom, old, new } => {
+                UpdateCommand::SlotMove { atom, old, new } => {
                     (atom.cp(), Rule::ChangeSlot { old: old.clone(), new: new.clone() })
                 }
             };
