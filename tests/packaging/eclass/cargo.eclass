@@ -29,7 +29,8 @@ case ${EAPI} in
 	*) die "EAPI ${EAPI} is not supported" ;;
 esac
 
-[[ ${CRATES} == *clap@* ]] || die "CRATES is not set before inherit"
+[[ ${PV} == 9999 || ${CRATES} == *clap@* ]] || die "CRATES is not set before inherit"
+[[ ${PV} == 9999 && ${CRATES} ]] && die "a live ebuild has its crates from Cargo.lock"
 [[ ${RUST_MIN_VER} ]] || die "RUST_MIN_VER is not set before inherit"
 
 IUSE="debug"
