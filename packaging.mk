@@ -16,7 +16,7 @@ FISH_COMPLETION = $(ROOTED)$(PREFIX)/share/fish/vendor_completions.d/binpkg-resi
 UNITS = $(addprefix $(ROOTED)$(UNITDIR)/binpkg-resign.,service timer)
 ZSH_COMPLETION = $(ROOTED)$(PREFIX)/share/zsh/site-functions/_binpkg-resign
 
-.PHONY: install uninstall ebuild setup-packaging lint-packaging
+.PHONY: install uninstall overlay install-overlay ebuild setup-packaging lint-packaging
 
 install:
 	@test -x $(BINARY) || { echo 'Run `make release` first.' >&2; exit 1; }
@@ -41,6 +41,13 @@ uninstall:
 	rm -f $(ROOTED)$(PREFIX)/bin/binpkg-resign $(HOOK) $(MAN_PAGE) $(UNITS)
 	rm -f $(BASH_COMPLETION) $(FISH_COMPLETION) $(ZSH_COMPLETION)
 	rm -rf $(ROOTED)$(DOCDIR)
+
+# An overlay of the last commit, with all that emerge needs to merge from it.
+overlay:
+	@CARGO=$(CARGO) $(PYTHON) ebuild/make-overlay target/overlay
+
+install-overlay:
+	@ebuild/install-overlay target/overlay $(EPREFIX)
 
 # CRATES, LICENSE and Manifest of the ebuilds, from Cargo.lock.
 ebuild: target/pycargoebuild/.ready
