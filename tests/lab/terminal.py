@@ -65,3 +65,10 @@ class Terminal:
             if time.monotonic() > end or not self.read(0.2):
                 raise AssertionError(f"not seen on the terminal:\n{self.seen!r}")
         return self.seen
+
+    def end(self, seconds):
+        """Reads until the program has ended; returns its exit status."""
+        end = time.monotonic() + seconds
+        while self.read(1):
+            assert time.monotonic() < end, f"no end within {seconds} s:\n{self.seen}"
+        return self.child.wait()

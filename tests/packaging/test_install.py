@@ -15,7 +15,7 @@ from tests.lab.checks import IGNORED, REMOVED
 from tests.lab.command import base_environment, run
 from tests.lab.session import TOP
 
-from .gentoo import add_overlay, ebuild_file, version
+from .gentoo import add_overlay, ebuild_file, version, without_program
 
 HOOK = "etc/portage/postsync.d/50-binpkg-resign"
 ATOM = "app-portage/binpkg-resign"
@@ -69,12 +69,6 @@ def tree(image):
                 where, data = where.removesuffix(".bz2"), bz2.decompress(data)
             found[where] = (stat.S_IMODE(path.stat().st_mode), data)
     return found
-
-
-def without_program(prefix):
-    """A PATH that has neither the lab's link to the program under test nor the place where it is installed."""
-    parts = prefix.session.search_path(NEWEST).split(":")
-    return ":".join(part for part in parts if part != f"{prefix.session.path}/bin")
 
 
 def make_install(image, *words, target="install"):
