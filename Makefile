@@ -26,6 +26,7 @@ help:
 	@echo 'make lint       formatting, clippy, shellcheck'
 	@echo 'make bench      speed, side by side with Portage'
 	@echo 'make fuzz       many mutated inputs through the parsers'
+	@echo 'make overlay    an overlay of the last commit that emerge can merge from'
 	@echo 'make install    into DESTDIR, PREFIX=$(PREFIX), SYSCONFDIR=$(SYSCONFDIR), EPREFIX'
 
 setup: tests/lab/.system $(VENVS) setup-packaging

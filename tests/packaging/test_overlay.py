@@ -13,9 +13,11 @@ from tests.e2e.world import path_of, publish, world
 from tests.lab import NEWEST, Prefix, assert_all_verify, assert_portage_finds_nothing, files_of
 from tests.lab.checks import IGNORED, REMOVED
 from tests.lab.command import base_environment, run
+from tests.lab.session import TOP
 from tests.lab.terminal import Terminal
 
 from .gentoo import PACKAGES, checkout, fetch_crates, furnish, version, without_program
+from .test_pkgcheck import scan
 
 # Time is short: what is built here is for running once.
 CARGO_CONFIG = "profile.dev = {debug = false, package = {'*' = {opt-level = 0}}}"
@@ -116,12 +118,13 @@ def merged(lab, made, host):
         prefix = host.clone(path)
         lines = re.findall(r"^    sudo (.*)$", made[1], re.MULTILINE)
         assert len(lines) == 2 and "make" in lines[0] and "emerge" in lines[1]
+        assert all(f"\n    sudo {line}" in (TOP / "README.md").read_text() for line in lines)
         environment = prefix.environment(PATH=without_program(prefix))
         run([*lines[0].split(), f"EPREFIX={prefix.path}"], environment, cwd=made[0])
         with Terminal(lines[1].split(), environment, prefix.path) as terminal:
             terminal.until(lambda seen: "Would you like to merge these packages?" in seen)
             terminal.type("Yes\r")
-            status = terminal.end(900)
+            status = terminal.end(1800)
             assert status == 0, terminal.seen
         (path / "said").write_text(terminal.seen)
 
@@ -165,3 +168,11 @@ def test_without_make_overlay_emerge_says_what_to_do(made, host):
         file.unlink()
     result = prefix.emerge("--oneshot", "app-portage/binpkg-resign", check=None)
     assert result.status != 0 and "make overlay" in result.text, result
+
+
+def test_pkgcheck_has_nothing_against_it(made, host):
+    """Nor against what it is made from: test_pkgcheck.py, which has the control as well."""
+    prefix = host.clone()
+    run(["make", "install-overlay", f"EPREFIX={prefix.path}"], prefix.environment(), cwd=made[0])
+    result = scan(prefix)
+    assert result.out == "" and result.status != 1, result
