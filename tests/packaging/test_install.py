@@ -109,6 +109,9 @@ def test_defaults_of_make_install(lab):
     found = tree(destination)
     assert {"usr/local/bin/binpkg-resign", HOOK, "usr/local/share/man/man1/binpkg-resign.1"} <= set(found)
     assert "usr/local/share/doc/binpkg-resign/README.md" in found
+    place = b"/usr/local/bin/binpkg-resign"
+    assert b"\nprogram=" + place + b"\n" in found[HOOK][1]
+    assert b"\nExecStart=" + place + b" " in found["usr/local/lib/systemd/system/binpkg-resign.service"][1]
 
 
 def broken_links(image, folder):
