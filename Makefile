@@ -12,6 +12,8 @@ PORTAGE_NEWEST := 3.0.83
 PORTAGE_OLDEST := 3.0.60
 VENVS := target/portage-$(PORTAGE_NEWEST)/.ready target/portage-$(PORTAGE_OLDEST)/.ready
 PYTEST = target/portage-$(PORTAGE_NEWEST)/bin/python -m pytest -p no:cacheprovider
+# What is tested can be told to fail; `make release` and the ebuilds build without this.
+TESTED := --locked --features fault-injection
 # The tests run side by side, one process a core.
 PYTEST_JOBS ?= auto
 
@@ -24,6 +26,7 @@ help:
 	@echo 'make lint       formatting, clippy, shellcheck'
 	@echo 'make bench      speed, side by side with Portage'
 	@echo 'make fuzz       many mutated inputs through the parsers'
+	@echo 'make overlay    an overlay of the last commit that emerge can merge from'
 	@echo 'make install    into DESTDIR, PREFIX=$(PREFIX), SYSCONFDIR=$(SYSCONFDIR), EPREFIX'
 
 setup: tests/lab/.system $(VENVS) setup-packaging
@@ -41,7 +44,7 @@ target/portage-%/.ready: | tests/lab/.system
 	touch $@
 
 build:
-	$(CARGO) build --locked
+	$(CARGO) build $(TESTED)
 
 release:
 	$(CARGO) build --locked --release
@@ -49,7 +52,7 @@ release:
 test: setup build test-rust test-portage
 
 test-rust: setup
-	$(CARGO) test --locked
+	$(CARGO) test $(TESTED)
 
 test-portage: setup build
 	$(PYTEST) -n $(PYTEST_JOBS) tests
@@ -59,7 +62,7 @@ test-full: setup build test-rust
 
 lint: setup
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy $(TESTED) --all-targets -- -D warnings
 	$(MAKE) lint-packaging
 
 demo: setup build

@@ -7,32 +7,47 @@ PYCARGOEBUILD := pycargoebuild==0.17.2
 # Not built here, so that `sudo make install` compiles nothing: run `make release` first.
 BINARY ?= target/release/binpkg-resign
 DOCDIR ?= $(PREFIX)/share/doc/binpkg-resign
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 ROOTED = $(DESTDIR)$(EPREFIX)
 HOOK = $(ROOTED)$(SYSCONFDIR)/portage/postsync.d/50-binpkg-resign
 MAN_PAGE = $(ROOTED)$(PREFIX)/share/man/man1/binpkg-resign.1
 BASH_COMPLETION = $(ROOTED)$(PREFIX)/share/bash-completion/completions/binpkg-resign
 FISH_COMPLETION = $(ROOTED)$(PREFIX)/share/fish/vendor_completions.d/binpkg-resign.fish
+UNITS = $(addprefix $(ROOTED)$(UNITDIR)/binpkg-resign.,service timer)
 ZSH_COMPLETION = $(ROOTED)$(PREFIX)/share/zsh/site-functions/_binpkg-resign
 
-.PHONY: install uninstall ebuild setup-packaging lint-packaging
+.PHONY: install uninstall overlay install-overlay ebuild setup-packaging lint-packaging
 
 install:
 	@test -x $(BINARY) || { echo 'Run `make release` first.' >&2; exit 1; }
 	install -D -m 755 $(BINARY) $(ROOTED)$(PREFIX)/bin/binpkg-resign
-	install -D -m 755 hooks/postsync.d/50-binpkg-resign $(HOOK)
 	install -D -m 644 man/binpkg-resign.1 $(MAN_PAGE)
 	install -d $(dir $(BASH_COMPLETION) $(FISH_COMPLETION) $(ZSH_COMPLETION))
 	$(BINARY) completions bash >$(BASH_COMPLETION)
 	$(BINARY) completions fish >$(FISH_COMPLETION)
 	$(BINARY) completions zsh >$(ZSH_COMPLETION)
 	chmod 644 $(BASH_COMPLETION) $(FISH_COMPLETION) $(ZSH_COMPLETION)
-	install -d $(ROOTED)$(DOCDIR)
-	install -m 644 README.md CHANGELOG.md doc/*.md hooks/eix-sync.conf $(ROOTED)$(DOCDIR)
+	install -d $(addprefix $(ROOTED)$(DOCDIR)/,benches doc examples) $(ROOTED)$(UNITDIR)
+	install -m 644 README.md CHANGELOG.md CONTRIBUTING.md $(ROOTED)$(DOCDIR)
+	install -m 644 benches/README.md $(ROOTED)$(DOCDIR)/benches
+	install -m 644 doc/*.md $(ROOTED)$(DOCDIR)/doc
+	set -e; filled=$$(mktemp -d); trap 'rm -r "$$filled"' EXIT; \
+	hooks/fill-in $(EPREFIX)$(PREFIX)/bin/binpkg-resign $$filled; \
+	install -D -m 755 $$filled/postsync.d/50-binpkg-resign $(HOOK); \
+	install -m 644 $$filled/binpkg-resign.service $$filled/binpkg-resign.timer $(ROOTED)$(UNITDIR); \
+	install -m 644 $$filled/binpkg-resign.cron $$filled/eix-sync.conf $$filled/post_emerge $(ROOTED)$(DOCDIR)/examples
 
 uninstall:
-	rm -f $(ROOTED)$(PREFIX)/bin/binpkg-resign $(HOOK) $(MAN_PAGE)
+	rm -f $(ROOTED)$(PREFIX)/bin/binpkg-resign $(HOOK) $(MAN_PAGE) $(UNITS)
 	rm -f $(BASH_COMPLETION) $(FISH_COMPLETION) $(ZSH_COMPLETION)
 	rm -rf $(ROOTED)$(DOCDIR)
+
+# An overlay of the last commit, with all that emerge needs to merge from it.
+overlay:
+	@CARGO=$(CARGO) $(PYTHON) ebuild/make-overlay target/overlay
+
+install-overlay:
+	@ebuild/install-overlay target/overlay $(EPREFIX)
 
 # CRATES, LICENSE and Manifest of the ebuilds, from Cargo.lock.
 ebuild: target/pycargoebuild/.ready

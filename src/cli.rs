@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
 
 use crate::commands::Mode;
 
@@ -23,19 +24,19 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Common {
     /// Where etc/portage lies (as PORTAGE_CONFIGROOT)
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, global = true)]
     pub config_root: Option<PathBuf>,
     /// The system that packages are for (as ROOT)
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, global = true)]
     pub root: Option<PathBuf>,
     /// The prefix that Portage is installed in (as EPREFIX)
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, global = true)]
     pub prefix: Option<PathBuf>,
     /// Where the binary packages lie (as PKGDIR)
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, global = true)]
     pub pkgdir: Option<PathBuf>,
     /// How many packages to prepare at once [default: the number of processors]
-    #[arg(short, long, value_name = "N", global = true)]
+    #[arg(short, long, value_name = "N", value_hint = ValueHint::Other, global = true)]
     pub jobs: Option<std::num::NonZeroUsize>,
     /// Say what becomes of each package
     #[arg(short, long, global = true)]
@@ -85,7 +86,7 @@ pub enum Command {
     /// Check signatures and digests of every package in PKGDIR, or of the files given
     Verify {
         /// Packages to check instead of those in PKGDIR
-        #[arg(value_name = "FILE")]
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
     },
     /// Check that signing, keys, hook, PKGDIR and index are in order, and say how to mend what is not
@@ -100,7 +101,7 @@ pub enum Command {
     #[command(hide = true)]
     Completions {
         /// The shell
-        shell: clap_complete::Shell,
+        shell: Shell,
     },
 }
 
@@ -147,4 +148,19 @@ impl Command {
             _ => Mode::Real,
         }
     }
+}
+
+const PROGRAM: &str = "binpkg-resign";
+
+/// The completions of this command line for a shell.
+pub fn completions(shell: Shell) -> String {
+    // Bash reads a name with an underscore as well, and clap_complete's function for bash finds no subcommand of a
+    // program that has a hyphen in its name (clap-rs/clap#6421): its case labels spell the hyphen in two ways.
+    let (name, more) = match shell {
+        Shell::Bash => ("binpkg_resign", format!("complete -F _binpkg_resign -o bashdefault -o default {PROGRAM}\n")),
+        _ => (PROGRAM, String::new()),
+    };
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), name, &mut text);
+    String::from_utf8_lossy(&text).into_owned() + &more
 }

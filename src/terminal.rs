@@ -4,9 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::CommandFactory;
-
-use crate::cli::{Cli, Colour, Command, Common, HeldCommand};
+use crate::cli::{Cli, Colour, Command, Common, HeldCommand, completions};
 use crate::commands::doctor::{self, Diagnosis};
 use crate::commands::verify::{self, Audit};
 use crate::commands::{Error, Run, apply, held, rekey};
@@ -103,9 +101,7 @@ impl Answer {
 fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, Error> {
     let common = &cli.common;
     if let Command::Completions { shell } = cli.command {
-        let mut text = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "binpkg-resign", &mut text);
-        return Ok(Answer::Text(String::from_utf8_lossy(&text).into_owned()));
+        return Ok(Answer::Text(completions(shell)));
     }
     let locations = Locations {
         config_root: common.config_root.clone(),

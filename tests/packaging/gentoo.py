@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.repository import Repository
 from tests.lab.session import TOP
 
 ECLASSES = Path(__file__).with_name("eclass")
@@ -73,24 +74,49 @@ def ebuild_file(prefix, of=None):
     return prefix.repository_path("binpkg-resign") / f"app-portage/binpkg-resign/binpkg-resign-{of or version()}.ebuild"
 
 
-def archive(path):
-    """What a release's archive will be: every file that git knows or would take."""
+def files():
+    """Every file that git knows or would take, as it lies in the work tree."""
     words = ["git", "-c", "safe.directory=*", "-C", TOP, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(words, check=True, capture_output=True).stdout.decode().split("\0")
+    return sorted(name for name in names if name and (TOP / name).exists())
+
+
+def archive(path):
+    """What a release's archive will be."""
     with tarfile.open(path, "w:gz", compresslevel=1) as tar:
-        for name in filter(None, names):
-            if (TOP / name).exists():
-                tar.add(TOP / name, f"binpkg-resign-{version()}/{name}")
+        for name in files():
+            tar.add(TOP / name, f"binpkg-resign-{version()}/{name}")
 
 
-def crates(distfiles):
-    """Links the crates of Cargo.lock, as cargo has fetched them, into DISTDIR."""
+def checkout(path):
+    """A git checkout of the work tree as it is, whatever of it is committed."""
+    for name in files():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(TOP / name, path / name)
+    repository = Repository(path, "checkout")
+    repository.git("init", "--quiet", "--initial-branch=main")
+    repository.commit("All of it")
+
+
+def fetch_crates():
+    """Has cargo fetch all crates of Cargo.lock; the only thing here that may need a network."""
     cargo = os.environ.get("CARGO", "cargo")
     fetched = subprocess.run([cargo, "fetch", "--locked", "--quiet"], cwd=TOP, capture_output=True, text=True)
     if fetched.returncode != 0:
         pytest.skip(f"cargo cannot fetch all crates of Cargo.lock: {fetched.stderr}")
+
+
+def crates(distfiles):
+    """Links the crates of Cargo.lock, as cargo has fetched them, into DISTDIR."""
+    fetch_crates()
     home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
     for crate in home.glob("registry/cache/*/*.crate"):
         link = distfiles / crate.name
         if not link.exists():
             link.symlink_to(crate)
+
+
+def without_program(prefix):
+    """A PATH that has neither the lab's link to the program under test nor the place where it is installed."""
+    parts = prefix.session.search_path(prefix.portage).split(":")
+    return ":".join(part for part in parts if part != f"{prefix.session.path}/bin")

@@ -1,7 +1,9 @@
 """The ebuild really installs, its hook works, it goes away again; and `make install` puts the same files in the same places."""
 
 import bz2
+import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tests.lab.checks import IGNORED, REMOVED
 from tests.lab.command import base_environment, run
 from tests.lab.session import TOP
 
-from .gentoo import add_overlay, ebuild_file, version
+from .gentoo import add_overlay, ebuild_file, version, without_program
 
 HOOK = "etc/portage/postsync.d/50-binpkg-resign"
 ATOM = "app-portage/binpkg-resign"
@@ -26,12 +28,16 @@ FILES = {
     "usr/share/fish/vendor_completions.d/binpkg-resign.fish": 0o644,
     "usr/share/man/man1/binpkg-resign.1": 0o644,
     "usr/share/zsh/site-functions/_binpkg-resign": 0o644,
+    "usr/lib/systemd/system/binpkg-resign.service": 0o644,
+    "usr/lib/systemd/system/binpkg-resign.timer": 0o644,
     f"{DOC}/CHANGELOG.md": 0o644,
+    f"{DOC}/CONTRIBUTING.md": 0o644,
     f"{DOC}/README.md": 0o644,
-    f"{DOC}/eix-sync.conf": 0o644,
-    f"{DOC}/held-packages.md": 0o644,
-    f"{DOC}/syncing.md": 0o644,
-    f"{DOC}/reliability.md": 0o644,
+    f"{DOC}/benches/README.md": 0o644,
+    f"{DOC}/examples/binpkg-resign.cron": 0o644,
+    f"{DOC}/examples/eix-sync.conf": 0o644,
+    f"{DOC}/examples/post_emerge": 0o644,
+    **{f"{DOC}/doc/{page.name}": 0o644 for page in (TOP / "doc").glob("*.md")},
 }
 
 
@@ -63,12 +69,6 @@ def tree(image):
                 where, data = where.removesuffix(".bz2"), bz2.decompress(data)
             found[where] = (stat.S_IMODE(path.stat().st_mode), data)
     return found
-
-
-def without_lab_binary(prefix):
-    """A PATH with the prefix's own programs, and not the lab's link to the program under test."""
-    parts = prefix.session.search_path(NEWEST).split(":")
-    return ":".join([f"{prefix.path}/usr/bin", *(part for part in parts if part != f"{prefix.session.path}/bin")])
 
 
 def make_install(image, *words, target="install"):
@@ -109,40 +109,93 @@ def test_defaults_of_make_install(lab):
     found = tree(destination)
     assert {"usr/local/bin/binpkg-resign", HOOK, "usr/local/share/man/man1/binpkg-resign.1"} <= set(found)
     assert "usr/local/share/doc/binpkg-resign/README.md" in found
+    place = b"/usr/local/bin/binpkg-resign"
+    assert b"\nprogram=" + place + b"\n" in found[HOOK][1]
+    assert b"\nExecStart=" + place + b" " in found["usr/local/lib/systemd/system/binpkg-resign.service"][1]
+
+
+def broken_links(image, folder):
+    """Links between the documents below a folder of an image, and files that the manual page names, that are not there."""
+    broken = []
+    for page in (image / folder).rglob("*.md"):
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if "://" not in link and not (page.parent / link).is_file():
+                broken.append(f"{page.name}: {link}")
+    page = (TOP / "man/binpkg-resign.1").read_text().replace("\\-", "-")
+    for name in re.findall(r"\\fI([a-z_/-]+\.(?:md|conf|cron))\\fR", page):
+        if not name.startswith("/") and not (image / folder / name).is_file():
+            broken.append(f"manual page: {name}")
+    return broken
+
+
+def test_links_work_once_installed(template, lab):
+    """In an image of `make install`, whose files test_ebuild_and_make_install_agree compares with the ebuild's."""
+    image = lab.directory()
+    make_install(image, "EPREFIX=")
+    assert broken_links(image, DOC) == []
+    (image / DOC / "doc/syncing.md").unlink()
+    found = broken_links(image, DOC)
+    assert "README.md: doc/syncing.md" in found and "manual page: doc/syncing.md" in found
 
 
 def test_installed_hook_saves_packages(template):
-    """A real merge, a real sync with the hook as installed, a real unmerge."""
+    """A real merge, a real sync with the hook as installed and a PATH like cron's, a real unmerge."""
     prefix = template.clone()
-    path = {"PATH": without_lab_binary(prefix)}
-    merged = prefix.emerge("--oneshot", "--nodeps", ATOM, env=path)
-    assert "binpkg-resign doctor" in merged.text, "pkg_postinst says nothing"
+    without = {"PATH": without_program(prefix)}
+    merged = prefix.emerge("--oneshot", "--nodeps", ATOM, env=without)
+    assert "binpkg-resign doctor" in merged.text and HOOK in merged.text, "pkg_postinst says nothing"
     for name in FILES:
         assert any((prefix.path / (name + end)).is_file() for end in ("", ".bz2")), name
-    assert prefix.run("binpkg-resign", "--version", env=path).out.split()[1] == version()
+    assert broken_links(prefix.path, DOC) == []
+    program = prefix.path / "usr/bin/binpkg-resign"
+    assert prefix.run(program, "--version", env=without).out.split()[1] == version()
+    found = {check["name"]: check for check in json.loads(prefix.run(program, "--json", "doctor", env=without, check=None).out)["checks"]}
+    assert found["hook"]["state"] == "ok", found["hook"]
 
     before = files_of(prefix.pkgdir)
     publish(prefix)
-    result = prefix.sync(env=path)
+    result = prefix.sync(env=without)
     assert REMOVED not in result.text and IGNORED not in result.text, result
     assert set(before) < set(files_of(prefix.pkgdir)), result
     assert path_of("multi-instance", "dev-debug/strace-6.6") in files_of(prefix.pkgdir)
     assert_all_verify(prefix)
     assert_portage_finds_nothing(prefix)
 
-    prefix.emerge("--unmerge", "--quiet", ATOM, env=path)
-    assert not (prefix.path / "usr/bin/binpkg-resign").exists()
+    prefix.emerge("--unmerge", "--quiet", ATOM, env=without)
     left = sorted(str(file.relative_to(prefix.path)) for file in prefix.path.rglob("*binpkg-resign*") if file.is_file())
-    assert [name for name in left if name.split("/")[0] in ("usr", "etc") and "repos.conf" not in name] in ([], [HOOK])
-    # With or without the hook's file, a sync goes on as it did.
-    prefix.sync(env=path)
+    assert [name for name in left if name.split("/")[0] in ("usr", "etc") and "repos.conf" not in name] == []
+    prefix.sync(env=without)
+
+
+def test_a_hook_that_was_switched_off(template):
+    """As pkg_postinst says: it stays off over an upgrade, which says nothing more; and left behind, it stays silent."""
+    prefix = template.clone()
+    without = {"PATH": without_program(prefix)}
+    prefix.emerge("--oneshot", "--nodeps", ATOM, env=without)
+    hook = prefix.path / HOOK
+    text = hook.read_text()
+    lines = text.splitlines(keepends=True)
+    hook.write_text("".join([lines[0], "exit 0\n", *lines[1:]]))
+    again = prefix.emerge("--oneshot", "--nodeps", ATOM, env=without)
+    assert "binpkg-resign doctor" not in again.text, again
+    assert hook.read_text() != text and list(hook.parent.glob("._cfg*")), "the edited hook was replaced"
+    publish(prefix)
+    assert REMOVED in prefix.sync(env=without).text
+
+    for other in hook.parent.glob("._cfg*"):
+        other.unlink()
+    hook.write_text(text + "# mine\n")
+    prefix.emerge("--unmerge", "--quiet", ATOM, env=without)
+    assert hook.exists() and not (prefix.path / "usr/bin/binpkg-resign").exists()
+    said = prefix.sync(env=without)
+    assert said.err.count("is not installed") == 1 and str(hook) in said.err, said
 
 
 def test_without_the_package_packages_are_lost(template):
     """The control of the test above: the same prefix, nothing installed."""
     prefix = template.clone()
     publish(prefix)
-    assert REMOVED in prefix.sync(env={"PATH": without_lab_binary(prefix)}).text
+    assert REMOVED in prefix.sync(env={"PATH": without_program(prefix)}).text
 
 
 def test_live_ebuild(lab, template):

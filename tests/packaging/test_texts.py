@@ -131,7 +131,7 @@ PARTINGS = {
     "a crate less": ("Cargo.lock", 'name = "clap"\n', 'name = "clop"\n', "CRATES has clap@"),
     "another Rust": ("Cargo.toml", 'rust-version = "1.', 'rust-version = "1.9', "RUST_MIN_VER is"),
     "another version": ("Cargo.toml", '\nversion = "', '\nversion = "7', "is missing"),
-    "the live ebuild": ("ebuild/app-portage/binpkg-resign/binpkg-resign-9999.ebuild", 'SLOT="0"', 'SLOT="1"', "are not one text"),
+    "the live ebuild": ("ebuild/app-portage/binpkg-resign/binpkg-resign-9999.ebuild", 'SLOT="0"', 'SLOT="1"', "is not binpkg-resign-"),
     "no digest": ("ebuild/app-portage/binpkg-resign/Manifest", "DIST clap-", "DIST clop-", "Manifest lacks clap-"),
     "the README": ("README.md", "Rust 1.", "Rust 2.", "README.md does not name Rust"),
 }

@@ -4,7 +4,7 @@
 EAPI=8
 
 # CRATES and LICENSE+= are written by `make ebuild`; `make lint` says when they part from Cargo.lock.
-# The release and the live ebuild are one text.
+# The live ebuild is the release's without CRATES.
 
 CRATES="
 	adler2@2.0.1
@@ -141,7 +141,7 @@ CRATES="
 
 RUST_MIN_VER="1.85.0"
 
-inherit cargo shell-completion toolchain-funcs
+inherit cargo shell-completion systemd toolchain-funcs
 
 DESCRIPTION="Keep signed binary packages through package moves: update and sign them again"
 # A placeholder, here and in the next lines, until the project has a public home.
@@ -176,7 +176,7 @@ DEPEND="
 RDEPEND="
 	${DEPEND}
 	app-crypt/gnupg
-	sys-apps/portage
+	>=sys-apps/portage-3.0.60
 "
 BDEPEND="
 	virtual/pkgconfig
@@ -218,22 +218,37 @@ src_compile() {
 src_install() {
 	cargo_src_install
 
+	local filled="${T}/filled"
+	hooks/fill-in "${EPREFIX}/usr/bin/${PN}" "${filled}" || die
 	exeinto /etc/portage/postsync.d
-	doexe hooks/postsync.d/50-binpkg-resign
+	doexe "${filled}"/postsync.d/50-${PN}
+	systemd_dounit "${filled}"/${PN}.{service,timer}
 
-	doman man/binpkg-resign.1
+	doman man/${PN}.1
 	if ! tc-is-cross-compiler; then
 		newbashcomp ${PN}.bash ${PN}
 		newfishcomp ${PN}.fish ${PN}.fish
 		newzshcomp ${PN}.zsh _${PN}
 	fi
 
-	dodoc README.md CHANGELOG.md doc/*.md hooks/eix-sync.conf
-	# lines to be copied
-	docompress -x /usr/share/doc/${PF}/eix-sync.conf
+	dodoc README.md CHANGELOG.md CONTRIBUTING.md
+	dodoc -r doc
+	docinto benches
+	dodoc benches/README.md
+	docinto examples
+	dodoc "${filled}"/{${PN}.cron,eix-sync.conf,post_emerge}
+	# links from one to another, and lines to be copied
+	docompress -x /usr/share/doc/${PF}
 }
 
 pkg_postinst() {
-	elog "The hook runs with every emerge --sync from now on. To see whether all is set up for it, run:"
+	[[ ${REPLACING_VERSIONS} ]] && return
+
+	elog "The hook is active: it runs with every emerge --sync from now on, and does nothing"
+	elog "unless binary packages are signed here. To see whether all is set up for it, run:"
 	elog "    binpkg-resign doctor"
+	elog "To switch it off, make \"exit 0\" the second line of"
+	elog "    ${EROOT}/etc/portage/postsync.d/50-binpkg-resign"
+	elog "If you sync in other ways than by emerge --sync, read"
+	elog "    ${EROOT}/usr/share/doc/${PF}/doc/syncing.md"
 }

@@ -2,10 +2,11 @@
 # @MAINTAINER:
 # binpkg-resign's tests
 # @SUPPORTED_EAPIS: 8
-# @BLURB: a stand-in for ::gentoo's: the program is the one that cargo has already built
+# @BLURB: a stand-in for ::gentoo's: builds, or takes the program that cargo has already built
 # @DESCRIPTION:
-# Has the functions and variables of the real one that our ebuild uses, and nothing more.
-# LAB_BINARY names the program (make.conf). Crates are fetched and checked by Portage, but not used.
+# Has the functions and variables of the real one that our ebuild uses, and nothing more. Set in make.conf:
+# with LAB_BINARY, a program, nothing is compiled; crates are fetched and checked by Portage, but not used.
+# With LAB_TOOLCHAIN, a folder with cargo and rustc, those build from a tarball of crates, without a network.
 
 # @ECLASS_VARIABLE: CRATES
 # @PRE_INHERIT
@@ -29,7 +30,8 @@ case ${EAPI} in
 	*) die "EAPI ${EAPI} is not supported" ;;
 esac
 
-[[ ${CRATES} == *clap@* ]] || die "CRATES is not set before inherit"
+[[ ${PV} == 9999 || ${CRATES} == *clap@* || ${CRATES} == " " ]] || die "CRATES is not set before inherit"
+[[ ${PV} == 9999 && ${CRATES} ]] && die "a live ebuild has its crates from Cargo.lock"
 [[ ${RUST_MIN_VER} ]] || die "RUST_MIN_VER is not set before inherit"
 
 IUSE="debug"
@@ -49,7 +51,7 @@ cargo_target_dir() {
 
 # @FUNCTION: cargo_src_unpack
 # @DESCRIPTION:
-# As in the real one, without crates.
+# As in the real one, without single crates.
 cargo_src_unpack() {
 	local archive
 	for archive in ${A}; do
@@ -67,17 +69,32 @@ cargo_live_src_unpack() {
 
 # @FUNCTION: cargo_src_configure
 # @DESCRIPTION:
-# As in the real one.
+# As in the real one; LAB_CARGO_CONFIG is a line more for cargo's configuration.
 cargo_src_configure() {
 	ECARGO_ARGS=( "$@" )
+	export CARGO_HOME="${WORKDIR}/cargo_home"
+	mkdir -p "${CARGO_HOME}" || die
+	cat > "${CARGO_HOME}/config.toml" <<-END || die
+		${LAB_CARGO_CONFIG}
+		[source.gentoo]
+		directory = "${CARGO_HOME}/gentoo"
+		[source.crates-io]
+		replace-with = "gentoo"
+		[net]
+		offline = true
+	END
 }
 
 # @FUNCTION: cargo_src_compile
 # @DESCRIPTION:
-# Takes the program that is there.
+# Takes the program that is there, or builds it.
 cargo_src_compile() {
 	[[ ${ECARGO_ARGS[*]} == --locked ]] || die "not configured"
 	[[ -f Cargo.lock ]] || die "no Cargo.lock in ${PWD}"
+	if [[ ${LAB_TOOLCHAIN} ]]; then
+		PATH=${LAB_TOOLCHAIN}:${PATH} cargo build $(usev !debug --release) "${ECARGO_ARGS[@]}" || die
+		return
+	fi
 	mkdir -p "$(cargo_target_dir)" || die
 	cp "${LAB_BINARY}" "$(cargo_target_dir)"/ || die
 }
