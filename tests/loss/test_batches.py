@@ -12,11 +12,11 @@ from tests.lab.promise import Builds, assert_promised, ended, held_files, image_
 
 from .scene import MOVE, both_layouts, five
 
-MANY = 150
+MANY = 75
 
 
 def many(lab, layout):
-    """More packages than two batches hold."""
+    """More packages than one batch holds."""
 
     def fill(path):
         prefix = Prefix.create(lab, path, key=lab.key(), features=LAYOUTS[layout])
@@ -32,7 +32,7 @@ def flush_fails(prefix, place, when):
     """Runs `apply` with EIO from the so many-th flush of one folder."""
     log = prefix.path / "strace"
     result = prefix.run(
-        *("strace", "-f", "-qq", "-o", log, "-P", place, "-e", "trace=fsync,fdatasync"),
+        *("strace", "-f", "--seccomp-bpf", "-qq", "-o", log, "-P", place, "-e", "trace=fsync,fdatasync"),
         *("-e", f"inject=fsync,fdatasync:error=EIO:when={when}"),
         *("binpkg-resign", "--prefix", prefix.path, "--json", "apply"),
         check=None,
@@ -42,7 +42,7 @@ def flush_fails(prefix, place, when):
 
 
 @both_layouts
-@pytest.mark.parametrize("when", ["1", "2", "1+"])
+@pytest.mark.parametrize("when", ["1", "1+"])
 def test_a_folder_that_cannot_be_flushed(lab, layout, when):
     """EIO in one batch, others after it: files and index agree after the next run, and nothing is there twice."""
     if shutil.which("strace") is None:
@@ -55,12 +55,14 @@ def test_a_folder_that_cannot_be_flushed(lab, layout, when):
         assert injected, "the folder of a new package is flushed"
     images = {path: image_of(prefix.pkgdir / path) for path in files_of(prefix.pkgdir)}
     assert len(set(images.values())) == len(images) and set(images) <= set(before), f"there twice\n{run.result}"
-    assert_promised(prefix, builds, run)
-    again = run_to_its_end(prefix, "apply", "--all", timeout=120)
-    assert again.status == 0, again.result
-    assert files_of(prefix.pkgdir) == before and held_files(prefix) == [], f"{run.result}\n{again.result}"
-    assert not builds.missing(prefix)
-    assert_index_agrees(prefix)
+    after_the_pass = prefix.clone()
+    assert_promised(after_the_pass, builds, run)
+    for one in (prefix, after_the_pass):
+        again = run_to_its_end(one, "apply", "--all", timeout=120)
+        assert again.status == 0, again.result
+        assert files_of(one.pkgdir) == before and held_files(one) == [], f"{run.result}\n{again.result}"
+        assert not builds.missing(one)
+        assert_index_agrees(one)
 
 
 @pytest.mark.parametrize("kind", ["eio", "enospc", "die"])
@@ -68,14 +70,13 @@ def test_a_fault_in_the_second_batch(lab, kind):
     """Wherever in it: found by the log of a run, and checked by the log of the run with the fault."""
     prefix = many(lab, "flat")
     log = prefix.path / "operations"
-    prefix.clone_run = None
     whole = prefix.clone()
     whole.resign("apply", "-j1", env={"BINPKG_RESIGN_FAULT_LOG": log}, timeout=120)
     lines = log.read_text().splitlines()
     # each write of the index ends a batch
     ends = [number for number, line in enumerate(lines, 1) if line.endswith("/Packages") and " rename" in line]
     assert len(ends) >= 2, "several batches"
-    for share in (0.97, 0.99, 1.0):
+    for share in (0.98, 1.0):
         number = ends[0] + int((ends[1] - ends[0]) * share)
         one = prefix.clone()
         builds, before = Builds(one), files_of(one.pkgdir)

@@ -15,6 +15,8 @@ WRONG = {
     "BINPKG_GPG_SIGNING_DIGEST": "NONE256",
     "BINPKG_COMPRESS": "nonsense",
 }
+# Portage's own are for the signing command to judge.
+OURS = [name for name in WRONG if "RESIGN" in name or "MIGRATION" in name]
 
 
 @both_layouts
@@ -27,7 +29,8 @@ def test_a_wrong_value(lab, layout, name):
     prefix.configure()
     run = run_to_its_end(prefix, "apply")
     if run.status != 0:
-        assert name in run.result.err or WRONG[name].split()[-1] in run.result.text, run.result
+        if name in OURS:
+            assert name in run.result.text, f"the variable is not named\n{run.result}"
         assert len(held_files(prefix)) == 5, f"no backups\n{run.result}"
         assert "held" in run.result.text, f"it does not say that they are safe\n{run.result}"
     assert_promised(prefix, builds, run)
@@ -39,13 +42,10 @@ def test_a_wrong_value(lab, layout, name):
     assert run.status == 0 and not builds.missing(prefix) and held_files(prefix) == [], run.result
 
 
-@both_layouts
-@pytest.mark.parametrize("name", WRONG)
-def test_the_same_from_a_sync(lab, layout, name):
+@pytest.mark.parametrize("name", ["BINPKG_RESIGN_FOREIGN", "BINPKG_GPG_SIGNING_KEY_MIGRATION"])
+def test_the_same_from_a_sync(lab, name):
     """With the hook, in a real `emerge --sync`."""
-    if layout == "flat" or name not in ("BINPKG_RESIGN_FOREIGN", "BINPKG_GPG_SIGNING_KEY_MIGRATION"):
-        pytest.skip("one layout and two variables are enough here")
-    prefix = five(lab, layout)
+    prefix = five(lab, "multi-instance")
     prefix.install_hook()
     prefix.variables[name] = WRONG[name]
     prefix.configure()
