@@ -20,6 +20,7 @@ mod repos;
 mod roots;
 mod shlex;
 mod signing;
+mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -30,8 +31,9 @@ use std::sync::OnceLock;
 
 pub use environment::Environment;
 pub use error::SettingsError;
-pub use repos::{Repositories, Repository, SyncHooks};
+pub use repos::{Repositories, Repository};
 pub use signing::{Foreign, KeyMigration, NotSigning, Signing};
+pub use sync::SyncSettings;
 
 use expand::Expanded;
 use layers::{Layers, computed_sources, plus_minus};

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::Doctor;
 use crate::commands::{Error, Run};
-use crate::portage::settings::SyncHooks;
 
 /// The hook as it is installed.
 const HOOK: &str = include_str!("../../../hooks/postsync.d/50-binpkg-resign");
@@ -57,9 +56,8 @@ fn hooks_below(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, String)>) 
 /// Settings of Portage's that keep the hook, or the pass, from running.
 pub(super) fn switches(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
     let repositories = run.settings.repositories()?;
-    let on_change = repositories.iter().filter(|repository| repository.sync_hooks == SyncHooks::OnChange).count();
-    let always = repositories.iter().any(|repository| repository.sync_hooks == SyncHooks::Always);
-    if on_change > 0 && !always {
+    let mut synced = repositories.iter().filter(|repository| repository.sync.is_synced()).peekable();
+    if synced.peek().is_some() && synced.all(|repository| repository.sync.hooks_only_on_change) {
         doctor.problem(
             "hooks",
             "sync-hooks-only-on-change is set on every repository: Portage's pass can run without the hook before it",
