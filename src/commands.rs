@@ -194,10 +194,19 @@ pub(crate) fn read_updates(settings: &Settings, selection: Selection) -> Result<
         })
         .collect();
     let remembered = match selection {
-        Selection::Pending => Mtimedb::read(&settings.mtimedb_path()?)?,
+        Selection::Pending => read_mtimedbs(settings)?,
         Selection::All => Mtimedb::default(),
     };
     Ok(UpdateSet::read(&sources, &remembered, selection))
+}
+
+/// What every update pass over this PKGDIR remembers.
+fn read_mtimedbs(settings: &Settings) -> Result<Mtimedb, Error> {
+    let remembered = Mtimedb::read(&settings.mtimedb_path()?)?;
+    Ok(match settings.second_mtimedb_path()? {
+        Some(path) => remembered.common_with(&Mtimedb::read(&path)?),
+        None => remembered,
+    })
 }
 
 fn edits(work: &Work) -> impl Iterator<Item = &crate::plan::Edit> {

@@ -351,3 +351,33 @@ fn portdir_takes_nothing_from_how_it_is_synced() {
     let sync = &settings.repositories().unwrap().get("gentoo").unwrap().sync;
     assert!(sync.is_synced() && sync.hooks_only_on_change, "{sync:?}");
 }
+
+#[test]
+fn the_running_root_has_its_own_configuration() {
+    let prefix = Prefix::new(&[
+        ("etc/portage/make.conf", "PKGDIR=/pkg\n"),
+        ("target/etc/portage/make.conf", "PKGDIR=/target/pkg\n"),
+        ("repo/profiles/repo_name", "gentoo"),
+    ]);
+    let text = section("gentoo", &prefix.path("repo"), "");
+    prefix.write("target/etc/portage/repos.conf", &text);
+    let eprefix = prefix.folder.path();
+    let mtimedb = |root: &str| Path::new(root).join(eprefix.strip_prefix("/").unwrap()).join("var/cache/edb/mtimedb");
+    assert!(prefix.settings(&[]).running_root().unwrap().is_none());
+    assert!(prefix.settings(&[("ROOT", "/")]).second_mtimedb_path().unwrap().is_none());
+
+    let one = prefix.settings(&[("ROOT", "/x"), ("FEATURES", "-strict")]);
+    assert_eq!(one.mtimedb_path().unwrap(), mtimedb("/x"));
+    assert_eq!(one.second_mtimedb_path().unwrap(), Some(mtimedb("/")));
+    let running = one.running_root().unwrap().unwrap();
+    assert!(running.has_feature("strict").unwrap(), "the caller's environment is for the target");
+    assert!(running.running_root().unwrap().is_none());
+
+    let target = prefix.path("target");
+    let other = prefix.settings(&[("ROOT", "/x"), ("PORTAGE_CONFIGROOT", target.to_str().unwrap())]);
+    assert_eq!(other.pkgdir().unwrap(), Path::new("/target/pkg"));
+    assert_eq!(other.second_mtimedb_path().unwrap(), None, "another PKGDIR");
+    let running = other.running_root().unwrap().unwrap();
+    assert_eq!(running.pkgdir().unwrap(), Path::new("/pkg"));
+    assert!(running.repositories().unwrap().get("gentoo").is_some(), "the target's repositories");
+}
