@@ -14,6 +14,8 @@ MOVED = path_of("multi-instance", "dev-debug/strace-6.6")
 """Where the moved package is to be found afterwards."""
 DOOMED = {PATHS["dev-libs/slotted-2.0"], PATHS["app-misc/user-1"]}
 """What Portage's pass removes."""
+CLEANED = path_of("multi-instance", "app-misc/cleaned-1")
+"""A package of no update's concern, for `clean` to remove."""
 
 
 def scene(lab, portage=NEWEST):
@@ -22,14 +24,16 @@ def scene(lab, portage=NEWEST):
     def fill(path):
         prefix = Prefix.create(lab, path, portage=portage, key=lab.key())
         prefix.gentoo.updates("4Q-2023", "move app-misc/never app-misc/was")
+        prefix.gentoo.add("app-misc/tool-1")
         stamp(prefix)
-        prefix.gentoo.commit("Updates of old")
+        prefix.gentoo.commit("Updates of old, and an ebuild")
         prefix.sync()
         prefix.make(
             package("dev-util/strace-6.6"),
             package("dev-libs/slotted-2.0", slot="0/2.30"),
             package("app-misc/user-1", RDEPEND="dev-util/strace dev-libs/slotted:0"),
             package("app-misc/plain-1", RDEPEND="app-misc/other"),
+            package("app-misc/cleaned-1"),
         )
 
     path = lab.once("templates", f"scene-{portage}", fill)
@@ -43,12 +47,18 @@ def lost(prefix):
 
 def assert_all_done(prefix):
     """Every package is in its place, as Portage would have made it, and Portage accepts it."""
-    assert files_of(prefix.pkgdir) == sorted([*PATHS.values(), MOVED])
+    assert files_of(prefix.pkgdir) == sorted([*PATHS.values(), MOVED, CLEANED])
     bad = {path: error for path, error in prefix.verify().items() if error}
     assert not bad, bad
     user, slotted = (prefix.entry(PATHS[cpv]) for cpv in ("app-misc/user-1", "dev-libs/slotted-2.0"))
     assert user["RDEPEND"] == "dev-debug/strace dev-libs/slotted:2"
     assert slotted["SLOT"] == "2/2.30"
+
+
+def clean(prefix):
+    """What eclean-pkg does to a package that is not wanted any more: the file goes, and its entry."""
+    (prefix.pkgdir / CLEANED).unlink()
+    prefix.reindex()
 
 
 def publish(prefix):
@@ -59,10 +69,11 @@ def publish(prefix):
 
 
 def stamp(prefix):
-    """Puts forward, by an hour, what rsync looks at to see whether there is anything new upstream."""
+    """Puts forward, by an hour, what rsync and webrsync look at to see whether there is anything new upstream."""
     file = prefix.gentoo.path / "metadata/timestamp.chk"
     hour = int(file.read_text()[17:19]) + 1 if file.exists() else 0
     prefix.gentoo.write("metadata/timestamp.chk", f"Mon, 01 Jan 2024 {hour:02}:00:00 +0000\n")
+    prefix.gentoo.write("metadata/timestamp.x", f"{1704067200 + 3600 * hour} Mon 01 Jan 2024 {hour:02}:00:00 UTC\n")
 
 
 def configure_sync(prefix, *options, uri=None):
