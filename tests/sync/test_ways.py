@@ -1,6 +1,7 @@
 """However the tree is updated, no package is lost: ways of updating times ways of using this program, as a table."""
 
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ from tests.lab.checks import index_disagreements
 from tests.lab.session import TOP
 
 from .scene import CLEANED, MOVED, PATHS, clean, lost, publish, scene
-from .ways import WAYS, NotHere
+from .ways import FILL_IN, WAYS, NotHere
 
 NET_IS_IN = False
 """Whether `BINPKG_RESIGN_NET` is supported: what nothing but the net can save is tried then, too."""
@@ -19,9 +20,18 @@ EIX_CONF = TOP / "hooks/eix-sync.conf"
 POST_EMERGE = TOP / "hooks/post_emerge"
 
 
+def install_hook(prefix):
+    """As `make install` does it: with the program's place in it."""
+    hook = prefix.install_hook()
+    if FILL_IN.exists():
+        folder = prefix.session.directory("hooks")
+        prefix.run(FILL_IN, prefix.session.path / "bin/binpkg-resign", folder)
+        shutil.copy(folder / "postsync.d" / hook.name, hook)
+
+
 def documented(way, prefix):
     """The hook, and what doc/syncing.md says for this way."""
-    prefix.install_hook()
+    install_hook(prefix)
     (prefix.path / "etc/portage/bin").mkdir()
     if way.eix_conf:
         shutil.copy(EIX_CONF, prefix.path / "etc/eix-sync.conf")
@@ -109,3 +119,20 @@ def test_no_package_is_lost(lab, columns, capsys):
     with capsys.disabled():
         print(f"\n{table}")
     assert not faults, "\n\n".join(faults)
+
+
+def code(text):
+    """The lines of a document that are code."""
+    return {line.strip() for line in text.splitlines() if line.startswith("    ")}
+
+
+def test_the_documentation_says_what_is_tried():
+    """Each line of code in doc/syncing.md, and each example of the man page that has to do with a sync, is one of the table."""
+    tried = {line for way in WAYS for line in (way.recipe, way.setup) if line}
+    lines = code((TOP / "doc/syncing.md").read_text())
+    assert lines <= tried, lines - tried
+    special = {line for way in WAYS for line in (way.recipe, way.setup) if line and line != way.bare}
+    assert special <= lines, special - lines
+    examples = (TOP / "man/binpkg-resign.1").read_text().split(".SH EXAMPLES")[1].split(".SH")[0].replace("\\-", "-")
+    shown = {line for line in re.findall(r"^\.B (.*)$", examples, re.M) if not line.startswith("binpkg-resign")}
+    assert shown <= tried, shown - tried

@@ -5,13 +5,17 @@ import os
 import shutil
 from dataclasses import dataclass
 
+from tests.lab import Prefix
+from tests.lab.command import run
 from tests.lab.prefix import FETCH
 from tests.lab.serve import served
+from tests.lab.session import TOP
 
 from . import scene
 from .snapshots import snapshot_key, trust_snapshots, write_snapshot
 
 POST_SYNC = "ln -s ../postsync.d/50-binpkg-resign /etc/portage/bin/post_sync"
+FILL_IN = TOP / "hooks/fill-in"
 MIRROR = "rsync://mirror.example.org/gentoo-portage/"
 
 
@@ -24,7 +28,7 @@ class Way:
     """One way of updating a tree.
 
     `bare` is what somebody runs who knows nothing of us; `recipe` is what the documentation says, after `setup`, a line
-    that is run once. `prepare` sets a prefix up for it, `opened` holds open what it needs while it runs.
+    that is run once. `before` is how the tree came to be new, where that is somebody else's business. `prepare` sets a prefix up for it, `opened` holds open what it needs while it runs.
     """
 
     name: str
@@ -35,18 +39,24 @@ class Way:
     eix_conf: bool = False
     opened: callable = lambda prefix: contextlib.nullcontext()
     setup: str = ""
+    before: str = "true"
 
     def __post_init__(self):
         self.recipe = self.recipe or self.bare
 
     def run(self, prefix, line):
         """Runs a line as it stands but for the places: the prefix's are meant."""
-        line = line.replace(MIRROR, f"{prefix.gentoo.path}/").replace("SERVER", f"mirror:{prefix.gentoo.path}/")
-        for folder in ("/etc/portage/", "/var/db/", "/srv/"):
-            line = line.replace(f" {folder}", f" {prefix.path}{folder}")
-        line = line.replace("/usr/bin/binpkg-resign", str(prefix.session.path / "bin/binpkg-resign"))
         with self.opened(prefix):
-            return prefix.run("sh", "-c", line, env=self.environment(prefix), check=None)
+            return prefix.run("sh", "-c", placed(prefix, f"{self.before} && {line}"), env=self.environment(prefix), check=None)
+
+
+def placed(prefix, line):
+    """A line with the prefix's places for those of a system."""
+    line = line.replace(MIRROR, f"{prefix.gentoo.path}/").replace("SERVER", f"mirror:{prefix.gentoo.path}/")
+    for folder in ("/etc/portage/", "/var/db/", "/srv/"):
+        line = line.replace(f" {folder}", f" {prefix.path}{folder}")
+    line = line.replace("/usr/bin/binpkg-resign", str(prefix.session.path / "bin/binpkg-resign"))
+    return line
 
 
 # What has to be set up
@@ -97,11 +107,20 @@ def eix(prefix):
     (prefix.path / "var/cache/eix").mkdir()
     # eix gives up its privileges
     (prefix.path / "var/cache/eix").chmod(0o777)
+    # where this is not set, eix-sync -s stops with "parameter not set"
+    prefix.variables["PORTAGE_RSYNC_EXTRA_OPTS"] = "--exclude=/.git"
+    prefix.configure()
 
 
 def eix_path():
     """Where eix's programs are looked for: PATH, and the folder that BINPKG_RESIGN_EIX names."""
     return f"{os.environ.get('BINPKG_RESIGN_EIX', '/nowhere')}:{os.environ['PATH']}"
+
+
+def filled_in(_prefix):
+    """The hook has to know where the program is."""
+    if not FILL_IN.exists():
+        raise NotHere("hooks/fill-in")
 
 
 def everything(*steps):
@@ -112,6 +131,23 @@ def everything(*steps):
             step(prefix)
 
     return prepare
+
+
+def container(prefix):
+    """A builder without a key: the tree is mounted read-only, PKGDIR as it is, and nothing else lasts."""
+    inside = prefix.path / "srv/builder/root"
+    builder = Prefix.create(prefix.session, inside, portage=prefix.portage, trusted=prefix.trusted)
+    (inside.parent / "binpkgs").symlink_to(prefix.pkgdir)
+    tree, pkgdir = builder.repository_path("gentoo"), builder.pkgdir
+    script = prefix.write(
+        "srv/builder/run",
+        "#!/bin/sh\nexec unshare --mount sh -ec '"
+        f"mount --bind {prefix.repository_path('gentoo')} {tree}; mount -o remount,bind,ro {tree}; mount --bind {prefix.pkgdir} {pkgdir}; "
+        f"rm -f {inside}/var/cache/edb/mtimedb; PORTAGE_OVERRIDE_EPREFIX={inside} emerge --check-news'\n",
+    )
+    script.chmod(0o755)
+    if run(["unshare", "--mount", "true"], prefix.environment(), check=None).status:
+        raise NotHere("right to mount")
 
 
 # The environments
@@ -135,6 +171,11 @@ def cron(prefix):
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
+def cron_emerge(prefix):
+    """The same, with the folder of this Portage, which is not in /usr/bin."""
+    return {"PATH": f"{prefix.session.venv(prefix.portage)}/bin:{cron(prefix)['PATH']}"}
+
+
 def other_root(prefix):
     """ROOT, with the folder in which Portage remembers update files."""
     root = prefix.path / "root"
@@ -143,8 +184,10 @@ def other_root(prefix):
 
 
 NO_MOVES = "EMERGE_DEFAULT_OPTS=--package-moves=n"
-PULL = "git -C /var/db/repos/gentoo -c safe.directory=* pull --quiet"
-RSYNC = f"rsync -a --delete --exclude=/.git {MIRROR} /var/db/repos/gentoo/"
+PULL = "git -C /var/db/repos/gentoo pull"
+RSYNC = f"rsync -a --delete {MIRROR} /var/db/repos/gentoo/"
+BUILDER = "/srv/builder/run"
+APPLY_FOR_BUILDER = "binpkg-resign --pkgdir /srv/builder/binpkgs apply --all"
 
 SNAPSHOTS = {"prepare": webrsync("no"), "opened": mirror}
 DELTA = {"prepare": everything(webrsync("yes"), delta), "opened": mirror, "environment": plain_environment}
@@ -157,6 +200,7 @@ WAYS = (
     Way("emerge --sync, webrsync", "emerge --sync", **SNAPSHOTS),
     Way("emerge --sync, webrsync, delta", "emerge --sync", setup=POST_SYNC, **DELTA),
     Way("emerge --sync, ROOT elsewhere", "emerge --sync", environment=other_root),
+    Way("emerge --sync, cron's PATH", "emerge --sync", prepare=everything(scene.use_rsync, filled_in), environment=cron_emerge),
     Way("emaint sync", "emaint sync --auto"),
     Way("emerge-webrsync", "emerge-webrsync", f"{NO_MOVES} emerge-webrsync && binpkg-resign apply", **SNAPSHOTS),
     Way("emerge-delta-webrsync", "emerge-delta-webrsync", setup=POST_SYNC, **DELTA),
@@ -167,6 +211,7 @@ WAYS = (
     Way("eix-sync -c", "eix-sync -c emaint -C sync -C --auto", prepare=eix, **EIX),
     Way("git pull", PULL, f"{PULL} && binpkg-resign apply"),
     Way("rsync, cron's PATH", RSYNC, f"{RSYNC} && /usr/bin/binpkg-resign apply", prepare=scene.use_rsync, environment=cron),
-    Way("emaint movebin --fix", f"{PULL} && emaint movebin --fix", f"{PULL} && binpkg-resign apply --all && emaint movebin --fix"),
-    Way("fixpackages", f"{PULL} && fixpackages", f"{PULL} && binpkg-resign apply --all && fixpackages"),
+    Way("container, throw-away mtimedb", BUILDER, f"{APPLY_FOR_BUILDER} && {BUILDER}", before=PULL, prepare=container),
+    Way("emaint movebin --fix", "emaint movebin --fix", "binpkg-resign apply --all && emaint movebin --fix", before=PULL),
+    Way("fixpackages", "fixpackages", "binpkg-resign apply --all && fixpackages", before=PULL),
 )
