@@ -157,6 +157,17 @@ impl Settings {
         Ok(self.layers()?.values.get(name).map(String::as_str))
     }
 
+    /// The names of all variables that are set and begin with `beginning`, in order.
+    pub fn names(&self, beginning: &str) -> Result<BTreeSet<String>, SettingsError> {
+        let own = self.environment.iter().filter_map(|(name, _)| name.to_str());
+        let mut names: BTreeSet<String> = own.map(str::to_owned).collect();
+        if self.situation == Situation::Shell {
+            names.extend(self.layers()?.values.keys().cloned());
+        }
+        names.retain(|name| name.starts_with(beginning));
+        Ok(names)
+    }
+
     /// The `FEATURES` in effect.
     pub fn features(&self) -> Result<&BTreeSet<String>, SettingsError> {
         once(&self.features, || Ok(plus_minus(self.get("FEATURES")?)))

@@ -3,9 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::Doctor;
+use super::{Doctor, sync};
 use crate::commands::{self, Error, Run};
+use crate::package::gpkg::Container;
 use crate::pkgdir::store::{self, Store};
+use crate::plan::Work;
 use crate::portage::index::PackageIndex;
 use crate::portage::updates::Selection;
 
@@ -26,7 +28,7 @@ pub(super) fn packages(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> 
     match commands::read_index(pkgdir) {
         Ok(Some(index)) => agreement(doctor, pkgdir, &index),
         Ok(None) => doctor.ok("index", "there are no packages yet"),
-        Err(error) => doctor.problem("index", error.to_string(), "emaint binhost --fix"),
+        Err(error) => doctor.problem("index", error.to_string(), "binpkg-resign index"),
     }
     Ok(())
 }
@@ -52,7 +54,7 @@ fn agreement(doctor: &mut Doctor, pkgdir: &Path, index: &PackageIndex) {
     } else {
         let first = wrong.first().cloned().unwrap_or_default();
         let text = format!("the index does not agree with {} of {} packages ({first} …)", wrong.len(), index.len());
-        doctor.problem("index", text, "emaint binhost --fix; `binpkg-resign verify` looks closer");
+        doctor.problem("index", text, "binpkg-resign index; `binpkg-resign verify` looks closer");
     }
 }
 
@@ -70,23 +72,70 @@ pub(super) fn held(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many packages the updates concern that Portage has yet to process.
-pub(super) fn next_sync(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
-    let updates = commands::read_updates(run.settings, Selection::Pending)?;
-    let concerned = match commands::read_index(run.settings.pkgdir()?) {
-        Ok(Some(index)) => {
-            commands::apply::make_plan(run.settings, &index, &updates, run.settings.pkgdir()?)?.works.len()
-        }
-        _ => 0,
+/// What the next emerge would do to signed packages, and what earlier ones have done that no run of ours saw.
+pub(super) fn next_emerge(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
+    let pkgdir = run.settings.pkgdir()?;
+    let Ok(Some(index)) = commands::read_index(pkgdir) else { return Ok(()) };
+    let signed_works = |selection| {
+        let updates = commands::read_updates(run.settings, selection)?;
+        let plan = commands::apply::make_plan(run.settings, &index, &updates, pkgdir)?;
+        Ok::<Vec<Work>, Error>(plan.works.into_iter().filter(|work| is_signed(pkgdir, &work.path)).collect())
     };
-    if concerned == 0 {
-        doctor.ok("pending", "no package waits for an update");
+    let pending = signed_works(Selection::Pending)?;
+    next_pass(doctor, run, &pending)?;
+    let all = signed_works(Selection::All)?;
+    let left: Vec<&Work> = (all.iter())
+        .filter(|work| !work.copies.is_empty() && !pending.iter().any(|waiting| waiting.path == work.path))
+        .collect();
+    unseen_passes(doctor, &left);
+    Ok(())
+}
+
+/// The next update pass: what it changes in a signed package, it removes; what has another name now, it passes over.
+fn next_pass(doctor: &mut Doctor, run: &Run<'_>, works: &[Work]) -> Result<(), Error> {
+    let (removed, stale): (Vec<&Work>, Vec<&Work>) = works.iter().partition(|work| work.in_place.is_some());
+    if works.is_empty() {
+        doctor.ok("pending", "the next emerge removes no signed package");
+        return Ok(());
+    }
+    let text = format!(
+        "the next emerge removes {} signed packages{}, and leaves {} under names that are no more",
+        removed.len(),
+        example(&removed),
+        stale.len()
+    );
+    let fix = "run `binpkg-resign apply` first (`apply --pretend` shows what it does)";
+    if sync::moves_are_off(run)? {
+        doctor.warn("pending", format!("without --package-moves=n, {text}"), fix);
     } else {
-        doctor.warn(
-            "pending",
-            format!("{concerned} packages wait for updates: the next emerge applies them, and no hook runs before it"),
-            "run `binpkg-resign apply` first (`apply --pretend` shows what it does)",
-        );
+        doctor.problem("pending", text, fix);
     }
     Ok(())
+}
+
+/// Packages that a pass has passed over: it ran without us before it, and may have removed others.
+fn unseen_passes(doctor: &mut Doctor, left: &[&Work]) {
+    if left.is_empty() {
+        doctor.ok("processed", "nothing shows that Portage has processed updates behind our back");
+        return;
+    }
+    doctor.warn(
+        "processed",
+        format!(
+            "Portage has processed updates that no run of ours saw: {} signed packages have names that are no more{}; \
+             others it may have removed",
+            left.len(),
+            example(left)
+        ),
+        "`binpkg-resign apply --all` brings up to date what is there; doc/syncing.md says how to be in time",
+    );
+}
+
+fn example(works: &[&Work]) -> String {
+    works.first().map(|work| format!(" ({} …)", work.cpv)).unwrap_or_default()
+}
+
+fn is_signed(pkgdir: &Path, path: &str) -> bool {
+    let Ok((file, _)) = store::open_package(pkgdir, path) else { return false };
+    Container::open(file, &pkgdir.join(path)).and_then(|container| container.has_signatures()).unwrap_or(true)
 }

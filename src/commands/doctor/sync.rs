@@ -31,6 +31,34 @@ pub(super) fn hook(doctor: &mut Doctor, run: &Run<'_>) {
     } else {
         doctor.ok("hook", format!("{shown} is installed"));
     }
+    hook_program(doctor, &path, &text);
+}
+
+/// Where programs are looked for under many crons.
+const CRON_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Whether the program that the hook names is there, also with the PATH of cron.
+fn hook_program(doctor: &mut Doctor, hook: &Path, text: &str) {
+    let Some(program) = text.lines().find_map(|line| line.strip_prefix("program=")) else { return };
+    let program = program.trim_matches(['"', '\'']);
+    let shown = hook.display();
+    let fix = "write the full path of binpkg-resign into its line program=";
+    if program.contains('/') {
+        if is_executable(Path::new(program)) {
+            doctor.ok("program", format!("{shown} runs {program}"));
+        } else {
+            doctor.problem("program", format!("{shown} runs {program}, which is not there"), fix);
+        }
+    } else if CRON_PATH.iter().any(|folder| is_executable(&Path::new(folder).join(program))) {
+        doctor.ok("program", format!("{shown} finds {program} also under cron"));
+    } else {
+        let text = format!("{shown} looks for {program} in PATH, and under cron that is {}", CRON_PATH.join(":"));
+        doctor.warn("program", text, fix);
+    }
+}
+
+pub(super) fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
 }
 
 /// Files that mention us, as Portage walks the folder: recursively, names with a dot before or `~` behind passed over.
@@ -66,10 +94,7 @@ pub(super) fn switches(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> 
     } else {
         doctor.ok("hooks", "every sync runs the hooks");
     }
-    let options = run.settings.get("EMERGE_DEFAULT_OPTS")?.unwrap_or_default();
-    let words: Vec<&str> = options.split_whitespace().collect();
-    let off = words.contains(&"--package-moves=n") || words.windows(2).any(|pair| pair == ["--package-moves", "n"]);
-    if off {
+    if moves_are_off(run)? {
         doctor.warn(
             "moves",
             "EMERGE_DEFAULT_OPTS has --package-moves=n: Portage applies no updates at all",
@@ -79,4 +104,11 @@ pub(super) fn switches(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> 
         doctor.ok("moves", "Portage applies package moves");
     }
     Ok(())
+}
+
+/// Whether emerge leaves package moves.
+pub(super) fn moves_are_off(run: &Run<'_>) -> Result<bool, Error> {
+    let options = run.settings.get("EMERGE_DEFAULT_OPTS")?.unwrap_or_default();
+    let words: Vec<&str> = options.split_whitespace().collect();
+    Ok(words.contains(&"--package-moves=n") || words.windows(2).any(|pair| pair == ["--package-moves", "n"]))
 }
