@@ -106,10 +106,19 @@ impl Run<'_> {
             })
             .collect();
         let remembered = match selection {
-            Selection::Pending => Mtimedb::read(&self.settings.mtimedb_path()?)?,
+            Selection::Pending => self.remembered()?,
             Selection::All => Mtimedb::default(),
         };
         Ok(UpdateSet::read(&sources, &remembered, selection))
+    }
+
+    /// What every update pass over this PKGDIR remembers.
+    fn remembered(&self) -> Result<Mtimedb, Error> {
+        let remembered = Mtimedb::read(&self.settings.mtimedb_path()?)?;
+        Ok(match self.settings.second_mtimedb_path()? {
+            Some(path) => remembered.common_with(&Mtimedb::read(&path)?),
+            None => remembered,
+        })
     }
 
     fn open_store(&self, pkgdir: &Pkgdir) -> Result<Store, Error> {

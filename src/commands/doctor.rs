@@ -1,8 +1,10 @@
 //! `doctor`: whether signing, keys, hook, PKGDIR and index are in order, and how to mend what is not.
 
 mod keys;
+mod own;
 mod packages;
 mod sync;
+mod triggers;
 
 pub use keys::expiry;
 
@@ -86,10 +88,13 @@ impl Doctor {
 pub fn diagnose(run: &Run<'_>) -> Result<Diagnosis, Error> {
     let began = Instant::now();
     let mut doctor = Doctor { checks: Vec::new() };
+    let values = own::settings(&mut doctor, run)?;
     match run.settings.signing()? {
         Some(signing) => {
             doctor.ok("signing", format!("binary packages are signed with {}", signing.key));
-            keys::keys_of(&mut doctor, run, &signing)?;
+            if values == own::Values::Good {
+                keys::keys_of(&mut doctor, run, &signing)?;
+            }
         }
         None => doctor.warn(
             "signing",
@@ -99,9 +104,10 @@ pub fn diagnose(run: &Run<'_>) -> Result<Diagnosis, Error> {
     }
     sync::hook(&mut doctor, run);
     sync::switches(&mut doctor, run)?;
+    triggers::triggers(&mut doctor, run)?;
     packages::packages(&mut doctor, run)?;
     packages::held(&mut doctor, run)?;
-    packages::next_sync(&mut doctor, run)?;
+    packages::next_emerge(&mut doctor, run)?;
     let count = |state| doctor.checks.iter().filter(|check| check.state == state).count();
     let counts = Counts { ok: count(State::Ok), warning: count(State::Warning), problem: count(State::Problem) };
     let status = if counts.problem > 0 { Status::Incomplete } else { Status::Done };

@@ -20,7 +20,7 @@ FETCH = Path(__file__).with_name("fetch.py")
 # What a prefix on any Linux needs to be without.
 PLAIN = (
     "-sandbox -usersandbox -userpriv -userfetch -network-sandbox -ipc-sandbox -pid-sandbox -mount-sandbox "
-    "-news -usersync -ebuild-locks -merge-sync -merge-wait -qa-unresolved-soname-deps"
+    "-usersync -ebuild-locks -merge-sync -merge-wait -qa-unresolved-soname-deps"
 ).split()
 
 

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::Doctor;
+use super::{Doctor, sync};
 use crate::commands::{Error, Run};
+use crate::package::gpkg::Container;
 use crate::pkgdir::Pkgdir;
 use crate::pkgdir::agreement::differs_from_file;
 use crate::pkgdir::store::Reader;
+use crate::plan::Work;
 use crate::portage::index::PackageIndex;
 use crate::portage::names::{PkgPath, SUFFIX};
 use crate::portage::updates::Selection;
@@ -80,21 +82,71 @@ pub(super) fn held(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many packages the updates concern that Portage has yet to process.
-pub(super) fn next_sync(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
-    let updates = run.updates(Selection::Pending)?;
-    let concerned = match run.pkgdir()? {
-        Some(pkgdir) => run.concerned(&updates, &pkgdir).map_or(0, |concerned| concerned.jobs.len()),
-        None => 0,
+/// What the next emerge would do to signed packages, and what earlier ones have done that no run of ours saw.
+pub(super) fn next_emerge(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
+    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
+    let signed_works = |selection| {
+        // an index that cannot be read has been told of
+        let jobs = run.concerned(&run.updates(selection)?, &pkgdir).map_or(Vec::new(), |concerned| concerned.jobs);
+        let works = jobs.into_iter().map(|job| job.work);
+        Ok::<Vec<Work>, Error>(works.filter(|work| is_signed(&pkgdir, &work.path)).collect())
     };
-    if concerned == 0 {
-        doctor.ok("pending", "no package waits for an update");
+    let pending = signed_works(Selection::Pending)?;
+    next_pass(doctor, run, &pending)?;
+    let all = signed_works(Selection::All)?;
+    let left: Vec<&Work> = (all.iter())
+        .filter(|work| !work.copies.is_empty() && !pending.iter().any(|waiting| waiting.path == work.path))
+        .collect();
+    unseen_passes(doctor, &left);
+    Ok(())
+}
+
+/// The next update pass: what it changes in a signed package, it removes; what has another name now, it passes over.
+fn next_pass(doctor: &mut Doctor, run: &Run<'_>, works: &[Work]) -> Result<(), Error> {
+    let (removed, stale): (Vec<&Work>, Vec<&Work>) = works.iter().partition(|work| work.is_at_risk());
+    if works.is_empty() {
+        doctor.ok("pending", "the next emerge removes no signed package");
+        return Ok(());
+    }
+    let text = format!(
+        "the next emerge removes {}{}, and leaves {} under names that are no more",
+        plural(removed.len(), "signed package", "signed packages"),
+        example(&removed),
+        stale.len()
+    );
+    let fix = "run `binpkg-resign apply` first (`apply --pretend` shows what it does)";
+    if sync::moves_are_off(run)? {
+        doctor.warn("pending", format!("without --package-moves=n, {text}"), fix);
     } else {
-        doctor.warn(
-            "pending",
-            format!("{concerned} packages wait for updates: the next emerge applies them, and no hook runs before it"),
-            "run `binpkg-resign apply` first (`apply --pretend` shows what it does)",
-        );
+        doctor.problem("pending", text, fix);
     }
     Ok(())
+}
+
+/// Packages that a pass has passed over: it ran without us before it, and may have removed others.
+fn unseen_passes(doctor: &mut Doctor, left: &[&Work]) {
+    if left.is_empty() {
+        doctor.ok("processed", "nothing shows that Portage has processed updates behind our back");
+        return;
+    }
+    doctor.warn(
+        "processed",
+        format!(
+            "Portage has processed updates that no run of ours saw: {} with a name that is no more{}; \
+             others it may have removed",
+            plural(left.len(), "signed package", "signed packages"),
+            example(left)
+        ),
+        "`binpkg-resign apply --all` brings up to date what is there; doc/syncing.md says how to be in time",
+    );
+}
+
+fn example(works: &[&Work]) -> String {
+    works.first().map(|work| format!(" ({} …)", work.cpv)).unwrap_or_default()
+}
+
+fn is_signed(pkgdir: &Pkgdir, path: &PkgPath) -> bool {
+    let Ok(opened) = pkgdir.open_package(path) else { return false };
+    let container = Container::open(opened.file, &pkgdir.path().join(path.as_str()));
+    container.and_then(|container| container.has_signatures()).unwrap_or(true)
 }

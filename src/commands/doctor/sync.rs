@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::Doctor;
 use crate::commands::{Error, Run};
-use crate::portage::settings::SyncHooks;
 
 /// The hook as it is installed, but for the place of the program, which is filled in then.
 const HOOK: &str = include_str!("../../../hooks/postsync.d/50-binpkg-resign");
@@ -32,6 +31,34 @@ pub(super) fn hook(doctor: &mut Doctor, run: &Run<'_>) {
     } else {
         doctor.ok("hook", format!("{shown} is installed"));
     }
+    hook_program(doctor, &path, &text);
+}
+
+/// Where programs are looked for under many crons.
+const CRON_PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Whether the program that the hook names is there, also with the PATH of cron.
+fn hook_program(doctor: &mut Doctor, hook: &Path, text: &str) {
+    let Some(program) = text.lines().find_map(|line| line.strip_prefix("program=")) else { return };
+    let program = program.trim_matches(['"', '\'']);
+    let shown = hook.display();
+    let fix = "write the full path of binpkg-resign into its line program=";
+    if program.contains('/') {
+        if is_executable(Path::new(program)) {
+            doctor.ok("program", format!("{shown} runs {program}"));
+        } else {
+            doctor.problem("program", format!("{shown} runs {program}, which is not there"), fix);
+        }
+    } else if CRON_PATH.iter().any(|folder| is_executable(&Path::new(folder).join(program))) {
+        doctor.ok("program", format!("{shown} finds {program} also under cron"));
+    } else {
+        let text = format!("{shown} looks for {program} in PATH, and under cron that is {}", CRON_PATH.join(":"));
+        doctor.warn("program", text, fix);
+    }
+}
+
+pub(super) fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
 }
 
 /// A hook without the line that says where the program lies.
@@ -62,9 +89,8 @@ fn hooks_below(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, String)>) 
 /// Settings of Portage's that keep the hook, or the pass, from running.
 pub(super) fn switches(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
     let repositories = run.settings.repositories()?;
-    let on_change = repositories.iter().filter(|repository| repository.sync_hooks == SyncHooks::OnChange).count();
-    let always = repositories.iter().any(|repository| repository.sync_hooks == SyncHooks::Always);
-    if on_change > 0 && !always {
+    let mut synced = repositories.iter().filter(|repository| repository.sync.is_synced()).peekable();
+    if synced.peek().is_some() && synced.all(|repository| repository.sync.hooks_only_on_change) {
         doctor.problem(
             "hooks",
             "sync-hooks-only-on-change is set on every repository: Portage's pass can run without the hook before it",
@@ -73,10 +99,7 @@ pub(super) fn switches(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> 
     } else {
         doctor.ok("hooks", "every sync runs the hooks");
     }
-    let options = run.settings.get("EMERGE_DEFAULT_OPTS")?.unwrap_or_default();
-    let words: Vec<&str> = options.split_whitespace().collect();
-    let off = words.contains(&"--package-moves=n") || words.windows(2).any(|pair| pair == ["--package-moves", "n"]);
-    if off {
+    if moves_are_off(run)? {
         doctor.warn(
             "moves",
             "EMERGE_DEFAULT_OPTS has --package-moves=n: Portage applies no updates at all",
@@ -86,4 +109,11 @@ pub(super) fn switches(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> 
         doctor.ok("moves", "Portage applies package moves");
     }
     Ok(())
+}
+
+/// Whether emerge leaves package moves.
+pub(super) fn moves_are_off(run: &Run<'_>) -> Result<bool, Error> {
+    let options = run.settings.get("EMERGE_DEFAULT_OPTS")?.unwrap_or_default();
+    let words: Vec<&str> = options.split_whitespace().collect();
+    Ok(words.contains(&"--package-moves=n") || words.windows(2).any(|pair| pair == ["--package-moves", "n"]))
 }

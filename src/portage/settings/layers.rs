@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::files::{self, absolute, join, words};
 use super::make_conf::{self, Sourcing, Variables};
 use super::profile;
-use super::repos::{Loaded, Repositories, Sources};
+use super::repos::{Loaded, Repositories, Sources, Written};
 use super::roots::{Roots, Start};
 use super::shlex;
 use super::{Environment, SettingsError};
@@ -139,6 +139,7 @@ impl Layers {
 /// Where repositories are configured in a hook: in PORTAGE_REPOSITORIES alone.
 pub(super) fn computed_sources(roots: &Roots, repositories: &str) -> Sources {
     Sources {
+        written: Written::DuringSync,
         variable: Some(repositories.to_owned()),
         defaults: repository_defaults(roots, ""),
         eprefix: roots.eprefix.clone(),
@@ -205,6 +206,7 @@ fn repository_sources(
         None => (last("PORTDIR"), overlays),
     };
     Ok(Sources {
+        written: Written::Before,
         variable,
         files: vec![globals.join("repos.conf"), PathBuf::from(join(&roots.config_root, "etc/portage/repos.conf"))],
         defaults: repository_defaults(roots, &last("PORTAGE_RSYNC_EXTRA_OPTS")),

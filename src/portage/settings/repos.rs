@@ -6,13 +6,15 @@ use super::SettingsError;
 use super::files::{self, is_dir, join, normalize, real_path, words};
 use super::ini::{Broken, Ini, Section};
 use super::layout::{Layout, eapi_is_default_for_profiles, read_eapi, read_layout, read_repo_name};
+use super::sync::SyncSettings;
 
 /// An ebuild repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
     /// Its name, as packages carry it in `repository`.
     pub name: String,
-    /// Its real path, without symbolic links (`portdb.getRepositoryPath`); mtimedb names update files by it.
+    /// Its real path, without symbolic links (`portdb.getRepositoryPath`); mtimedb names update files by it. In a hook,
+    /// this is where the repository is after the sync, which is where the update pass looks for it.
     pub location: PathBuf,
     /// Other names it goes by.
     pub aliases: Vec<String>,
@@ -20,35 +22,8 @@ pub struct Repository {
     pub masters: Vec<String>,
     /// Its priority; a higher one goes before a lower one. 0 where none was set, -1000 for such a main repository.
     pub priority: i64,
-    /// Whether its sync runs hooks.
-    pub sync_hooks: SyncHooks,
-}
-
-/// Whether a sync of a repository runs the hooks in postsync.d.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SyncHooks {
-    /// It is not synced with all the others (no `sync-type`, or `auto-sync = no`).
-    #[default]
-    NotSynced,
-    /// Every time.
-    Always,
-    /// Only when something has changed (`sync-hooks-only-on-change`); Portage's update pass runs all the same.
-    OnChange,
-}
-
-impl SyncHooks {
-    fn of(options: &Section) -> Self {
-        let says = |option: &str, words: [&str; 2]| {
-            options.raw(option).is_some_and(|value| words.contains(&value.trim().to_lowercase().as_str()))
-        };
-        if options.raw("sync-type").is_none_or(|value| value.trim().is_empty()) || says("auto-sync", ["no", "false"]) {
-            Self::NotSynced
-        } else if says("sync-hooks-only-on-change", ["yes", "true"]) {
-            Self::OnChange
-        } else {
-            Self::Always
-        }
-    }
+    /// How it is synced.
+    pub sync: SyncSettings,
 }
 
 /// All ebuild repositories that Portage uses.
@@ -77,9 +52,21 @@ impl Repositories {
     }
 }
 
+/// When the configuration of the repositories was written down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Written {
+    /// By the user, before anything.
+    #[default]
+    Before,
+    /// By Portage, while a sync may have put them elsewhere.
+    DuringSync,
+}
+
 /// Where repositories are configured.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
+    /// When that was written.
+    pub(super) written: Written,
     /// `PORTAGE_REPOSITORIES`, which replaces everything else.
     pub(super) variable: Option<String>,
     /// The repos.conf files or directories, in the order of reading.
@@ -107,12 +94,12 @@ pub(super) struct Draft {
     priority: Option<i64>,
     missing_repo_name: bool,
     main_repo: Option<String>,
-    sync_hooks: SyncHooks,
+    sync: SyncSettings,
 }
 
 impl Draft {
     /// The repository that a section describes (`RepoConfig.__init__`).
-    fn new(name: Option<&str>, options: &Section) -> Result<Self, SettingsError> {
+    fn new(name: Option<&str>, options: &Section, written: Written) -> Result<Self, SettingsError> {
         let list = |key: &str| options.raw(key).map(|value| words(value).map(str::to_owned).collect::<Vec<_>>());
         let mut draft = Self {
             name: name.unwrap_or_default().to_owned(),
@@ -120,7 +107,7 @@ impl Draft {
             masters: list("masters"),
             priority: options.raw("priority").and_then(integer),
             main_repo: options.raw("main-repo").map(str::to_owned),
-            sync_hooks: SyncHooks::of(options),
+            sync: SyncSettings::new(options),
             missing_repo_name: name != Some("DEFAULT"),
             ..Self::default()
         };
@@ -128,6 +115,10 @@ impl Draft {
             return Ok(draft);
         };
         let location = if Path::new(location).is_dir() { real_path(location) } else { location.to_owned() };
+        let location = match written {
+            Written::Before => location,
+            Written::DuringSync => draft.sync.after_sync(&location),
+        };
         let found = read_repo_name(&location);
         draft.missing_repo_name = found.missing;
         if !found.missing || name.is_none() {
@@ -216,7 +207,7 @@ impl Loaded {
             Err(Broken(what)) => {
                 log::warn!("repos.conf cannot be used, Portage does without all of it: {what}");
                 let mut names = Names::default();
-                names.add("DEFAULT", Draft::new(Some("DEFAULT"), &Section::default())?);
+                names.add("DEFAULT", Draft::new(Some("DEFAULT"), &Section::default(), sources.written)?);
                 names
             }
         };
@@ -352,7 +343,7 @@ impl Loaded {
             aliases: stack(draft.aliases.as_deref().unwrap_or_default()),
             masters: masters.into_iter().cloned().collect(),
             priority: draft.priority.unwrap_or(0),
-            sync_hooks: draft.sync_hooks,
+            sync: draft.sync.clone(),
         }
     }
 }
@@ -378,10 +369,10 @@ fn parse(sources: &Sources) -> Result<Result<Names, Broken>, SettingsError> {
         }
     }
     let mut names = Names::default();
-    names.add("DEFAULT", Draft::new(Some("DEFAULT"), &ini.defaults)?);
+    names.add("DEFAULT", Draft::new(Some("DEFAULT"), &ini.defaults, sources.written)?);
     for section in &ini.sections {
         match ini.options(section) {
-            Ok(options) => names.add(&section.name, Draft::new(Some(&section.name), &options)?),
+            Ok(options) => names.add(&section.name, Draft::new(Some(&section.name), &options, sources.written)?),
             Err(broken) => return Ok(Err(broken)),
         }
     }
@@ -416,11 +407,12 @@ fn add_overlays(names: &mut Names, sources: &Sources) -> Result<String, Settings
             continue;
         }
         options.set("location", path.clone());
-        let mut draft = Draft::new(main_repo.as_deref().filter(|_| is_portdir), &options)?;
+        let mut draft = Draft::new(main_repo.as_deref().filter(|_| is_portdir), &options, sources.written)?;
         if let Some((_, _, configured)) = known.iter().find(|(name, _, _)| *name == draft.name) {
             draft.aliases = configured.aliases.clone().or(draft.aliases);
             draft.masters = configured.masters.clone().or(draft.masters);
             draft.priority = configured.priority.or(draft.priority);
+            draft.sync.clone_from(&configured.sync);
         }
         let old = names.get(&draft.name).and_then(|old| old.location.clone());
         if let (Some(old), Some(new)) = (old, &draft.location) {

@@ -282,3 +282,102 @@ fn our_own_settings_are_checked() {
         assert!(timeout(wrong).is_err(), "{wrong}");
     }
 }
+
+/// A section of PORTAGE_REPOSITORIES, as Portage writes it, for the repository `name` at `location`.
+fn section(name: &str, location: &Path, more: &str) -> String {
+    let main = "[DEFAULT]\nmain-repo = gentoo\n\n";
+    format!("{main}[{name}]\nauto-sync = yes\nlocation = {}\nsync-type = rsync\n{more}\n", location.display())
+}
+
+#[test]
+fn after_a_sync_the_latest_snapshot_counts() {
+    use std::os::unix::fs::symlink;
+    let prefix = Prefix::new(&[
+        ("rcu/snapshots/1/profiles/repo_name", "gentoo"),
+        ("rcu/snapshots/2/profiles/repo_name", "gentoo"),
+        ("elsewhere/profiles/repo_name", "gentoo"),
+    ]);
+    let [first, second, elsewhere] =
+        ["rcu/snapshots/1", "rcu/snapshots/2", "elsewhere"].map(|name| prefix.path(name).canonicalize().unwrap());
+    let rcu = format!("sync-rcu = true\nsync-rcu-store-dir = {}", prefix.path("rcu").display());
+    let location = |location: &Path, more: &str| {
+        let settings = hook(&[("PORTAGE_REPOSITORIES", &section("gentoo", location, more))]);
+        settings.repositories().unwrap().get("gentoo").unwrap().location.clone()
+    };
+    // without `latest`, there is nothing newer
+    assert_eq!(location(&first, &rcu), first);
+    symlink("snapshots/2", prefix.path("rcu/latest")).unwrap();
+    assert_eq!(location(&first, &rcu), second);
+    assert_eq!(location(&second, &rcu), second);
+    assert_eq!(location(&elsewhere, &rcu), elsewhere, "not in the store");
+    assert_eq!(location(&first, &rcu.replace("true", "false")), first);
+    // from a shell Portage takes what it says there, be it the latest or not
+    let shell = prefix.settings(&[("PORTAGE_REPOSITORIES", &section("gentoo", &first, &rcu))]);
+    assert_eq!(shell.repositories().unwrap().get("gentoo").unwrap().location, first);
+    std::fs::remove_file(prefix.path("rcu/latest")).unwrap();
+    symlink("/nowhere", prefix.path("rcu/latest")).unwrap();
+    assert_eq!(location(&first, &rcu), first, "a link to nowhere");
+}
+
+#[test]
+fn how_a_repository_is_synced() {
+    let prefix = Prefix::new(&[("repo/profiles/repo_name", "gentoo")]);
+    let sync = |more: &str| {
+        let text = format!("[gentoo]\nlocation = {}\n{more}", prefix.path("repo").display());
+        prefix.write("etc/portage/repos.conf", &text);
+        prefix.settings(&[]).repositories().unwrap().get("gentoo").unwrap().sync.clone()
+    };
+    let none = sync("");
+    assert!(none.auto_sync && !none.is_synced() && !none.hooks_only_on_change && none.rcu_store.is_none());
+    let rsync =
+        sync("sync-type = rsync\nsync-rcu = Yes\nsync-rcu-store-dir = /rcu\nsync-hooks-only-on-change = TRUE\n");
+    assert!(rsync.is_synced() && rsync.hooks_only_on_change);
+    assert_eq!((rsync.sync_type.as_str(), rsync.rcu_store.as_deref()), ("rsync", Some(Path::new("/rcu"))));
+    assert_eq!(sync("sync-type = rsync\nsync-rcu = yes\n").rcu_store, None);
+    assert!(sync("sync-type = webrsync\nsync-webrsync-delta = true\n").webrsync_delta);
+    for word in ["no", "false", "elephant", ""] {
+        assert!(!sync(&format!("sync-type = git\nauto-sync = {word}\n")).is_synced(), "{word}");
+    }
+}
+
+#[test]
+fn portdir_takes_nothing_from_how_it_is_synced() {
+    let prefix = Prefix::new(&[("repo/profiles/repo_name", "gentoo")]);
+    let location = prefix.path("repo");
+    let text = section("gentoo", &location, "sync-hooks-only-on-change = yes");
+    prefix.write("etc/portage/repos.conf", &text);
+    prefix.write("etc/portage/make.conf", &format!("PORTDIR={}\n", location.display()));
+    let settings = prefix.settings(&[]);
+    let sync = &settings.repositories().unwrap().get("gentoo").unwrap().sync;
+    assert!(sync.is_synced() && sync.hooks_only_on_change, "{sync:?}");
+}
+
+#[test]
+fn the_running_root_has_its_own_configuration() {
+    let prefix = Prefix::new(&[
+        ("etc/portage/make.conf", "PKGDIR=/pkg\n"),
+        ("target/etc/portage/make.conf", "PKGDIR=/target/pkg\n"),
+        ("repo/profiles/repo_name", "gentoo"),
+    ]);
+    let text = section("gentoo", &prefix.path("repo"), "");
+    prefix.write("target/etc/portage/repos.conf", &text);
+    let eprefix = prefix.folder.path();
+    let mtimedb = |root: &str| Path::new(root).join(eprefix.strip_prefix("/").unwrap()).join("var/cache/edb/mtimedb");
+    assert!(prefix.settings(&[]).running_root().unwrap().is_none());
+    assert!(prefix.settings(&[("ROOT", "/")]).second_mtimedb_path().unwrap().is_none());
+
+    let one = prefix.settings(&[("ROOT", "/x"), ("FEATURES", "-strict")]);
+    assert_eq!(one.mtimedb_path().unwrap(), mtimedb("/x"));
+    assert_eq!(one.second_mtimedb_path().unwrap(), Some(mtimedb("/")));
+    let running = one.running_root().unwrap().unwrap();
+    assert!(running.has_feature("strict").unwrap(), "the caller's environment is for the target");
+    assert!(running.running_root().unwrap().is_none());
+
+    let target = prefix.path("target");
+    let other = prefix.settings(&[("ROOT", "/x"), ("PORTAGE_CONFIGROOT", target.to_str().unwrap())]);
+    assert_eq!(other.pkgdir().unwrap(), Path::new("/target/pkg"));
+    assert_eq!(other.second_mtimedb_path().unwrap(), None, "another PKGDIR");
+    let running = other.running_root().unwrap().unwrap();
+    assert_eq!(running.pkgdir().unwrap(), Path::new("/pkg"));
+    assert!(running.repositories().unwrap().get("gentoo").is_some(), "the target's repositories");
+}

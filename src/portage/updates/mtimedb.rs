@@ -99,6 +99,13 @@ impl Mtimedb {
         Ok(Mtimedb { mtimes: known })
     }
 
+    /// What is remembered in both: a file that one of them does not know, or knows with another mtime, is not.
+    #[must_use]
+    pub fn common_with(mut self, other: &Mtimedb) -> Mtimedb {
+        self.mtimes.retain(|file, mtime| other.mtimes.get(file) == Some(mtime));
+        self
+    }
+
     /// The mtime, in whole seconds, that the update file had when Portage applied it.
     pub fn mtime(&self, file: &Path) -> Option<i64> {
         self.mtimes.get(file.to_str()?).copied()
@@ -138,6 +145,14 @@ mod tests {
         let mtime = |file: &str| mtimedb.mtime(Path::new(file));
         assert_eq!((mtime("/i"), mtime("/f"), mtime("/n"), mtime("/s")), (Some(5), Some(5), Some(-5), Some(5)));
         assert_eq!((mtime("/x"), mtime("/y")), (None, None));
+    }
+
+    #[test]
+    fn only_what_both_remember_is_remembered() {
+        let one = read(r#"{"updates": {"/same": 5, "/other": 5, "/one": 5}}"#).unwrap();
+        let other = read(r#"{"updates": {"/same": 5, "/other": 6, "/two": 5}}"#).unwrap();
+        assert_eq!(one.clone().common_with(&other), read(r#"{"updates": {"/same": 5}}"#).unwrap());
+        assert_eq!(one.common_with(&Mtimedb::default()), Mtimedb::default());
     }
 
     #[test]
