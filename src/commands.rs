@@ -1,11 +1,11 @@
 //! The commands, each from top to bottom in its own room, and what they have in common: the context of a run, and the
 //! one type of what can keep a run from its work.
 
-pub mod apply;
-pub mod doctor;
-pub mod held;
-pub mod rekey;
-pub mod verify;
+pub(crate) mod apply;
+pub(crate) mod doctor;
+pub(crate) mod held;
+pub(crate) mod rekey;
+pub(crate) mod verify;
 
 mod account;
 mod concerned;
@@ -25,7 +25,7 @@ use crate::resign::{self, Crew, Job, Purpose, Results};
 
 /// Why a run, or a part of it, could not be.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Portage's configuration.
     #[error(transparent)]
     Settings(#[from] settings::SettingsError),
@@ -65,7 +65,7 @@ pub enum Mode {
 }
 
 /// How a command is run.
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// Portage's configuration.
     pub settings: &'a Settings,
     /// Whether to write.

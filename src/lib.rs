@@ -5,30 +5,33 @@
 //! and Portage's update pass: it applies the updates to the packages that are ours as Portage would, signs them again
 //! with the same key, and renews the index, so that Portage finds nothing left to do.
 //!
-//! One run is one straight walk, each stage in its own room:
+//! One run is one straight walk, and [`commands::apply`] reads like it:
 //!
-//! | stage | room | makes |
-//! |---|---|---|
-//! | settings | [`settings`] | what Portage's configuration comes to |
-//! | updates | [`updates`] | the update files that Portage has yet to process, as ordered commands |
-//! | index | [`index`] | the `Packages` file |
-//! | plan | [`plan`](mod@plan) | what changes in which package, and why |
-//! | verify | [`verify`] on [`gpkg`] and [`openpgp`] | packages that are ours and whole |
-//! | rewrite | [`rewrite`](mod@rewrite) | their new metadata |
-//! | sign | [`openpgp::sign`], in [`pipeline`] | their new signatures |
-//! | commit | [`store`] | new files and the new index in place |
-//! | report | [`report`] | what a person or a script reads |
+//!     settings → updates → index → plan → verify → rewrite → sign → commit → report
+//!
+//! | room | what it is for | what it may touch | what it hands on |
+//! |---|---|---|---|
+//! | [`terminal`], [`cli`] | what stands between a person and the commands | standard streams, signals | [`commands::Run`] |
+//! | [`commands`] | one room a command; the context of a run | nothing by itself | [`report::Report`] |
+//! | [`report`], [`outcome`] | what became of packages, for people and programs | nothing | text, JSON, exit status |
+//! | [`resign`] | jobs of a plan through workers and batches | what the rooms below it do | [`outcome::Outcome`] |
+//! | [`pkgdir`] | PKGDIR: the one door to it, and the one writer | PKGDIR | [`pkgdir::Opened`], [`pkgdir::store::Store`] |
+//! | [`package`] | one package: container, signatures, verification, new metadata | open files, gpg, temporary homes | [`package::verify::Verified`] |
+//! | [`plan`](mod@plan) | what Portage's pass would do, to a fixed point | nothing | [`plan::Plan`] |
+//! | [`portage`] | what Portage's own files mean: settings, updates, atoms, index, names | the configuration, read-only | settings, updates, [`portage::names::PkgPath`] |
+//!
+//! A room imports only from rooms below it in this list, or beside it within its group; [`interrupt`] is for all of them.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod cli;
-pub mod commands;
-pub mod interrupt;
-pub mod outcome;
+mod commands;
+mod interrupt;
+mod outcome;
 pub mod package;
-pub mod pkgdir;
+mod pkgdir;
 pub mod plan;
 pub mod portage;
-pub mod report;
-pub mod resign;
+mod report;
+mod resign;
 pub mod terminal;

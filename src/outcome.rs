@@ -18,7 +18,7 @@ use crate::portage::names::{BuildId, PkgPath};
 
 /// What became of one package.
 #[derive(Debug, Clone, Serialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Its file, below PKGDIR, as the index has it.
     pub path: String,
     /// Category, name and version.
@@ -45,7 +45,7 @@ pub struct Outcome {
 impl Outcome {
     /// Whether a package of ours could not be saved, or not be signed as it was asked for.
     #[must_use]
-    pub fn is_failure(&self) -> bool {
+    pub(crate) fn is_failure(&self) -> bool {
         match self.kind.safety() {
             Safety::Held | Safety::Exposed => true,
             Safety::NotOurs => false,
@@ -58,7 +58,7 @@ impl Outcome {
 
     /// The package as users name it: category, name, version and build id.
     #[must_use]
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.build_id {
             Some(build_id) => format!("{}-{build_id}", self.cpv),
             None => self.cpv.clone(),
@@ -69,7 +69,7 @@ impl Outcome {
 /// What can become of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum OutcomeKind {
+pub(crate) enum OutcomeKind {
     /// Updated and signed in place.
     Resigned,
     /// Written and signed under its new name.
@@ -86,7 +86,7 @@ pub enum OutcomeKind {
 
 /// Whether Portage's update pass can still take a package away for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Safety {
+pub(crate) enum Safety {
     /// It cannot.
     Safe,
     /// It can take the file, whose bytes are held.
@@ -100,7 +100,7 @@ pub enum Safety {
 impl OutcomeKind {
     /// Whether Portage's update pass can still take such a package away.
     #[must_use]
-    pub fn safety(self) -> Safety {
+    pub(crate) fn safety(self) -> Safety {
         match self {
             OutcomeKind::Resigned | OutcomeKind::Moved | OutcomeKind::Skipped => Safety::Safe,
             OutcomeKind::Held => Safety::Held,
@@ -111,14 +111,14 @@ impl OutcomeKind {
 
     /// Whether it was signed again.
     #[must_use]
-    pub fn is_saved(self) -> bool {
+    pub(crate) fn is_saved(self) -> bool {
         matches!(self, OutcomeKind::Resigned | OutcomeKind::Moved)
     }
 }
 
 /// Why a package was not signed. What caused it is kept whole.
 #[derive(Debug, Clone)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// It is not good, or could not be verified.
     Refused(Arc<Refusal>),
     /// It is not what it is taken for.
@@ -164,7 +164,7 @@ pub enum Reason {
 impl Reason {
     /// A word for programs; once given, it does not change.
     #[must_use]
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         match self {
             Reason::Refused(refusal) => match &**refusal {
                 Refusal::Container(_) => "damaged",
@@ -199,7 +199,7 @@ impl Reason {
 
     /// What is kept of it with a held package.
     #[must_use]
-    pub fn remark(&self) -> Remark {
+    pub(crate) fn remark(&self) -> Remark {
         Remark { code: self.code().to_owned(), text: self.to_string() }
     }
 }

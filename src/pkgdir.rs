@@ -10,7 +10,7 @@ mod fault;
 mod folder;
 pub(crate) mod from_files;
 mod listing;
-pub mod store;
+pub(crate) mod store;
 mod trust;
 
 use std::path::Path;
@@ -20,14 +20,13 @@ use crate::portage::names::PkgPath;
 use error::failed;
 use folder::Folder;
 
-pub use error::PkgdirError;
-pub use folder::{Identity, Opened};
-pub use listing::{Listed, Reach};
+pub(crate) use error::PkgdirError;
+pub(crate) use folder::{Identity, Opened};
 
 /// Our own folder in PKGDIR.
-pub const STATE_FOLDER: &str = ".binpkg-resign";
+pub(crate) const STATE_FOLDER: &str = ".binpkg-resign";
 /// The package index.
-pub const INDEX: &str = "Packages";
+pub(crate) const INDEX: &str = "Packages";
 /// Portage's lock on it.
 const INDEX_LOCK: &str = ".Packages.portage_lockfile";
 /// The largest index that is read, in bytes: some millions of packages.
@@ -35,7 +34,7 @@ const INDEX_LIMIT: u64 = 4 << 30;
 
 /// PKGDIR, open.
 #[derive(Debug, Clone)]
-pub struct Pkgdir {
+pub(crate) struct Pkgdir {
     folder: Folder,
 }
 
@@ -44,7 +43,7 @@ impl Pkgdir {
     ///
     /// # Errors
     /// It is no folder, or cannot be read.
-    pub fn open(path: &Path) -> Result<Option<Pkgdir>, PkgdirError> {
+    pub(crate) fn open(path: &Path) -> Result<Option<Pkgdir>, PkgdirError> {
         match Folder::open(path) {
             Ok(folder) => Ok(Some(Pkgdir { folder })),
             Err(error) if error.is_absence() => Ok(None),
@@ -54,7 +53,7 @@ impl Pkgdir {
 
     /// Its path, for messages.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -72,7 +71,7 @@ impl Pkgdir {
     ///
     /// # Errors
     /// It is not there, is no regular file, cannot be opened, or a link leads to it that others than root can have made.
-    pub fn open_package(&self, path: &PkgPath) -> Result<Opened, PkgdirError> {
+    pub(crate) fn open_package(&self, path: &PkgPath) -> Result<Opened, PkgdirError> {
         self.folder_of(path)?.file(path.file_name())
     }
 
@@ -80,7 +79,7 @@ impl Pkgdir {
     ///
     /// # Errors
     /// It cannot be told: a link leads there that others than root can have made.
-    pub fn identity(&self, path: &PkgPath) -> Result<Option<Identity>, PkgdirError> {
+    pub(crate) fn identity(&self, path: &PkgPath) -> Result<Option<Identity>, PkgdirError> {
         match self.folder_of(path) {
             Ok(folder) => folder.identity(path.file_name()),
             Err(error) if error.is_absence() => Ok(None),
@@ -90,7 +89,7 @@ impl Pkgdir {
 
     /// Whether something lies under the path; also where that cannot be told, so that nobody uses it.
     #[must_use]
-    pub fn is_taken(&self, path: &PkgPath) -> bool {
+    pub(crate) fn is_taken(&self, path: &PkgPath) -> bool {
         !matches!(self.identity(path), Ok(None))
     }
 
@@ -98,7 +97,7 @@ impl Pkgdir {
     ///
     /// # Errors
     /// It is no regular file, too large, a link that others than root can have made, or Portage would take it as empty.
-    pub fn read_index(&self) -> Result<Option<PackageIndex>, PkgdirError> {
+    pub(crate) fn read_index(&self) -> Result<Option<PackageIndex>, PkgdirError> {
         match self.folder.read(INDEX, INDEX_LIMIT)? {
             Some((bytes, _)) => Ok(Some(PackageIndex::parse(bytes, &self.path().join(INDEX))?)),
             None => Ok(None),
@@ -108,13 +107,13 @@ impl Pkgdir {
     /// The identity of the index, to see whether anybody writes it meanwhile; none where there is none. A link is
     /// followed, since what it leads to is what gets replaced.
     #[must_use]
-    pub fn index_identity(&self) -> Option<Identity> {
+    pub(crate) fn index_identity(&self) -> Option<Identity> {
         self.folder.file(INDEX).ok().map(|opened| opened.identity)
     }
 
     /// Whether an earlier run left something: held packages, or work cut short. Costs one look at the disk.
     #[must_use]
-    pub fn has_state(&self) -> bool {
+    pub(crate) fn has_state(&self) -> bool {
         self.folder.look(STATE_FOLDER).is_ok_and(|there| there.is_some())
     }
 
@@ -122,7 +121,7 @@ impl Pkgdir {
     ///
     /// # Errors
     /// We may not.
-    pub fn check_writable(&self) -> Result<(), PkgdirError> {
+    pub(crate) fn check_writable(&self) -> Result<(), PkgdirError> {
         use rustix::fs::{Access, AtFlags};
         let wanted = Access::WRITE_OK | Access::READ_OK;
         rustix::fs::accessat(&self.folder, ".", wanted, AtFlags::empty()).map_err(failed("write in", self.path()))

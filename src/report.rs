@@ -12,7 +12,7 @@ use crate::outcome::{Outcome, OutcomeKind, Reason};
 
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The command: `apply`, `rekey`, ….
     pub command: &'static str,
     /// The run as a whole.
@@ -38,7 +38,7 @@ pub struct Report {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Status {
+pub(crate) enum Status {
     /// Everything of ours was saved.
     Done,
     /// No package of ours is concerned.
@@ -54,7 +54,7 @@ pub enum Status {
 impl Status {
     /// The exit status that the contract gives it.
     #[must_use]
-    pub fn exit_status(self) -> u8 {
+    pub(crate) fn exit_status(self) -> u8 {
         match self {
             Status::Done | Status::NothingToDo | Status::NotConfigured => 0,
             Status::Incomplete => 1,
@@ -65,7 +65,7 @@ impl Status {
 
 /// How many packages came to which end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct OutcomeCounts {
+pub(crate) struct OutcomeCounts {
     /// Updated and signed in place.
     pub resigned: usize,
     /// Written under a new name.
@@ -97,7 +97,7 @@ impl OutcomeCounts {
 impl Report {
     /// A report of these outcomes.
     #[must_use]
-    pub fn new(command: &'static str, mode: Mode, mut packages: Vec<Outcome>, elapsed: Duration) -> Report {
+    pub(crate) fn new(command: &'static str, mode: Mode, mut packages: Vec<Outcome>, elapsed: Duration) -> Report {
         packages.sort_by(|a, b| (&a.path, &a.new_path).cmp(&(&b.path, &b.new_path)));
         let failed = packages.iter().any(Outcome::is_failure);
         let status = match packages.is_empty() {
@@ -113,14 +113,14 @@ impl Report {
 
     /// A report of a run that could not even begin.
     #[must_use]
-    pub fn of_error(command: &'static str, mode: Mode, error: String) -> Report {
+    pub(crate) fn of_error(command: &'static str, mode: Mode, error: String) -> Report {
         let report = Report::new(command, mode, Vec::new(), Duration::ZERO);
         Report { status: Status::Error, error: Some(error), ..report }
     }
 
     /// The exit status that the contract gives it: 0, 1 where a package of ours could not be saved, or 2.
     #[must_use]
-    pub fn exit_status(&self) -> u8 {
+    pub(crate) fn exit_status(&self) -> u8 {
         self.status.exit_status()
     }
 
@@ -132,20 +132,20 @@ impl Report {
     ///
     /// # Errors
     /// It cannot be made (it always can).
-    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 
     /// The text for people.
     #[must_use]
-    pub fn to_text(&self, style: Style, detail: Detail) -> String {
+    pub(crate) fn to_text(&self, style: Style, detail: Detail) -> String {
         Text { report: self, style, detail, out: String::new() }.render()
     }
 }
 
 /// Whether output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub(crate) enum Style {
     /// With Portage's colours.
     Coloured,
     /// Without.
@@ -154,7 +154,7 @@ pub enum Style {
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Detail {
+pub(crate) enum Detail {
     /// Only what went wrong.
     Quiet,
     /// A summary, and what needs somebody's attention.
@@ -165,7 +165,7 @@ pub enum Detail {
 
 /// The importance of a line, shown by the colour of its mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
+pub(crate) enum Level {
     /// As Portage's `einfo`.
     Info,
     /// As Portage's `ewarn`.
@@ -176,7 +176,7 @@ pub enum Level {
 
 /// Portage's mark before a line (`EOutput.einfo` and the like).
 #[must_use]
-pub fn mark(level: Level, style: Style) -> String {
+pub(crate) fn mark(level: Level, style: Style) -> String {
     let colour = match level {
         Level::Info => "32",
         Level::Warning => "33",
@@ -191,7 +191,7 @@ pub fn mark(level: Level, style: Style) -> String {
 /// Text that a terminal shows as it stands: control characters, which a file name or an index may have in it, are
 /// written out.
 #[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_control) {
         return Cow::Borrowed(text);
     }
@@ -401,7 +401,7 @@ fn held_facts(package: &Outcome) -> String {
 
 /// A number of bytes for people.
 #[must_use]
-pub fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count;
     let mut rest = 0;
@@ -431,6 +431,6 @@ fn plural_of(count: u64, unit: &str) -> String {
 
 /// A number with the right word behind it.
 #[must_use]
-pub fn plural(count: usize, one: &str, many: &str) -> String {
+pub(crate) fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -15,8 +15,8 @@ use crate::package::openpgp::{Keyring, Signer, SigningCommand};
 use crate::pkgdir::store::{Reader, Stager, Store};
 use crate::portage::settings::Foreign;
 
-pub use job::{History, Job, Source};
-pub use ledger::{Results, Settled};
+pub(crate) use job::{History, Job, Source};
+pub(crate) use ledger::{Results, Settled};
 
 pub(crate) use ledger::keep;
 
@@ -25,7 +25,7 @@ use make::{Made, Tools, Unlocked, Unmade, unexamined};
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// Updates are applied.
     Updates,
     /// What a migrated key has signed is signed anew; nothing else is touched.
@@ -33,7 +33,7 @@ pub enum Purpose {
 }
 
 /// What all the threads of a run share.
-pub struct Crew<'run> {
+pub(crate) struct Crew<'run> {
     /// The certificates that count as ours.
     pub keyring: &'run Keyring,
     /// The signing command.
@@ -60,7 +60,7 @@ pub struct Crew<'run> {
 
 impl Crew<'_> {
     /// Does the jobs. Every package at risk must have been asked for its backup ([`Store::begin`]).
-    pub fn run(&self, store: &mut Store, jobs: &[Job]) -> Results {
+    pub(crate) fn run(&self, store: &mut Store, jobs: &[Job]) -> Results {
         let next = AtomicUsize::new(0);
         let unlocked = Unlocked::new();
         let (sender, receiver) = mpsc::sync_channel(self.jobs);
@@ -122,7 +122,7 @@ impl Crew<'_> {
 
     /// What a run would do, without writing or signing anything: every package is verified.
     #[must_use]
-    pub fn pretend(&self, jobs: &[Job]) -> Vec<Outcome> {
+    pub(crate) fn pretend(&self, jobs: &[Job]) -> Vec<Outcome> {
         let mut verifier = self.keyring.verifier().map_err(|error| Reason::Gpg(Arc::new(error)));
         let mut outcomes = Vec::new();
         for job in jobs {
@@ -157,7 +157,7 @@ impl Crew<'_> {
 
 /// Where our keys cannot be used at all, nobody knows whose a package is: everything that is signed, or cannot be
 /// read, is kept safe.
-pub fn keep_all(store: &mut Store, jobs: &[Job], reason: &Reason) -> Results {
+pub(crate) fn keep_all(store: &mut Store, jobs: &[Job], reason: &Reason) -> Results {
     let reader = store.reader();
     let mut ledger = Ledger::new(Foreign::Hold, store, jobs);
     for (place, job) in jobs.iter().enumerate() {
@@ -168,7 +168,7 @@ pub fn keep_all(store: &mut Store, jobs: &[Job], reason: &Reason) -> Results {
 
 /// What [`keep_all`] would do.
 #[must_use]
-pub fn would_keep_all(reader: &Reader, jobs: &[Job], reason: &Reason) -> Vec<Outcome> {
+pub(crate) fn would_keep_all(reader: &Reader, jobs: &[Job], reason: &Reason) -> Vec<Outcome> {
     let outcome = |job: &Job| match unexamined(reader, job, reason) {
         Unmade::NothingToDo | Unmade::Foreign(_) => None,
         Unmade::Missing => Some(job.outcome(OutcomeKind::Skipped, Some(Reason::Missing))),

@@ -23,7 +23,7 @@ const ROUNDS: usize = 3;
 
 /// Applies updates to the signed binary packages that are ours.
 #[must_use]
-pub fn apply(run: &Run<'_>, selection: Selection) -> Report {
+pub(crate) fn apply(run: &Run<'_>, selection: Selection) -> Report {
     let mut account = Account::new("apply", run.mode);
     if let Err(error) = walk(run, selection, &mut account) {
         account.fail(error);

@@ -6,7 +6,7 @@ mod packages;
 mod sync;
 mod triggers;
 
-pub use keys::expiry;
+pub(crate) use keys::expiry;
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::report::{Level, Status, Style, mark};
 
 /// What `doctor` found.
 #[derive(Debug, Serialize)]
-pub struct Diagnosis {
+pub(crate) struct Diagnosis {
     command: &'static str,
     status: Status,
     checks: Vec<Check>,
@@ -27,7 +27,7 @@ pub struct Diagnosis {
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// What was looked at.
     pub name: &'static str,
     /// How it is.
@@ -42,7 +42,7 @@ pub struct Check {
 /// How something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub(crate) enum State {
     /// In order.
     Ok,
     /// It works, but somebody should know.
@@ -85,7 +85,7 @@ impl Doctor {
 ///
 /// # Errors
 /// Portage's configuration cannot be read at all.
-pub fn diagnose(run: &Run<'_>) -> Result<Diagnosis, Error> {
+pub(crate) fn diagnose(run: &Run<'_>) -> Result<Diagnosis, Error> {
     let began = Instant::now();
     let mut doctor = Doctor { checks: Vec::new() };
     let values = own::settings(&mut doctor, run)?;
@@ -118,7 +118,7 @@ pub fn diagnose(run: &Run<'_>) -> Result<Diagnosis, Error> {
 impl Diagnosis {
     /// 0, or 1 where there is a problem.
     #[must_use]
-    pub fn exit_status(&self) -> u8 {
+    pub(crate) fn exit_status(&self) -> u8 {
         self.status.exit_status()
     }
 
@@ -126,13 +126,13 @@ impl Diagnosis {
     ///
     /// # Errors
     /// It cannot be made (it always can).
-    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 
     /// The text for people: a line a check, with the way to mend it beneath.
     #[must_use]
-    pub fn to_text(&self, style: Style) -> String {
+    pub(crate) fn to_text(&self, style: Style) -> String {
         let mut out = String::new();
         for check in &self.checks {
             let (level, word) = match check.state {

@@ -17,7 +17,7 @@ use crate::resign::{History, Job, Purpose, Settled, Source};
 
 /// `held list`: what is held, since when, and why.
 #[must_use]
-pub fn list(run: &Run<'_>) -> Report {
+pub(crate) fn list(run: &Run<'_>) -> Report {
     let mut account = Account::new("held", run.mode);
     let records = run.pkgdir().and_then(|pkgdir| match pkgdir {
         Some(pkgdir) => Ok(Reader::new(&pkgdir)?.records()?),
@@ -35,7 +35,7 @@ pub fn list(run: &Run<'_>) -> Report {
 
 /// `held retry`: does what is still to be done to held packages and brings them back.
 #[must_use]
-pub fn retry(run: &Run<'_>) -> Report {
+pub(crate) fn retry(run: &Run<'_>) -> Report {
     let mut account = Account::new("held", run.mode);
     if let Err(error) = try_again(run, &mut account) {
         account.fail(error);
@@ -72,7 +72,7 @@ fn try_again(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
 
 /// `held drop`: gives held packages up, by the names or paths that `held list` shows.
 #[must_use]
-pub fn give_up(run: &Run<'_>, names: &[String]) -> Report {
+pub(crate) fn give_up(run: &Run<'_>, names: &[String]) -> Report {
     let mut account = Account::new("held", run.mode);
     if let Err(error) = drop_held(run, names, &mut account) {
         account.fail(error);

@@ -14,7 +14,7 @@ use crate::resign::{Job, Purpose};
 ///
 /// Portage removes none of them meanwhile, and a new package takes its place in one step, so nothing is held here.
 #[must_use]
-pub fn rekey(run: &Run<'_>) -> Report {
+pub(crate) fn rekey(run: &Run<'_>) -> Report {
     let mut account = Account::new("rekey", run.mode);
     if let Err(error) = walk(run, &mut account) {
         account.fail(error);

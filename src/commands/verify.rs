@@ -23,7 +23,7 @@ use crate::report::{Detail, Level, Status, Style, mark, plural, printable};
 
 /// What `verify` found.
 #[derive(Debug, Serialize)]
-pub struct Audit {
+pub(crate) struct Audit {
     command: &'static str,
     status: Status,
     packages: Vec<Finding>,
@@ -33,7 +33,7 @@ pub struct Audit {
 
 /// What was found of one package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The file, below PKGDIR or as it was given.
     pub path: String,
     /// Category, name and version, where the index has it.
@@ -52,7 +52,7 @@ pub struct Finding {
 /// How a package fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Grade {
+pub(crate) enum Grade {
     /// Whole, and signed by us.
     Ours,
     /// Whole, and signed by somebody else.
@@ -90,7 +90,7 @@ enum Place {
 ///
 /// # Errors
 /// The configuration, the index or the keys cannot be read.
-pub fn audit(run: &Run<'_>, files: &[PathBuf]) -> Result<Audit, Error> {
+pub(crate) fn audit(run: &Run<'_>, files: &[PathBuf]) -> Result<Audit, Error> {
     let began = Instant::now();
     let pkgdir = run.pkgdir()?;
     let index = pkgdir.as_ref().map(Pkgdir::read_index).transpose()?.flatten();
@@ -284,7 +284,7 @@ impl Look<'_> {
 impl Audit {
     /// 0, or 1 where something is wrong.
     #[must_use]
-    pub fn exit_status(&self) -> u8 {
+    pub(crate) fn exit_status(&self) -> u8 {
         self.status.exit_status()
     }
 
@@ -292,13 +292,13 @@ impl Audit {
     ///
     /// # Errors
     /// It cannot be made (it always can).
-    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 
     /// The text for people: what is wrong, then how many are how.
     #[must_use]
-    pub fn to_text(&self, style: Style, detail: Detail) -> String {
+    pub(crate) fn to_text(&self, style: Style, detail: Detail) -> String {
         let mut out = String::new();
         let mut line = |level, text: String| out += &format!("{}{}\n", mark(level, style), printable(&text));
         for finding in &self.packages {

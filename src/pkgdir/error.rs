@@ -7,7 +7,7 @@ use crate::portage::index::IndexError;
 
 /// Why something in PKGDIR could not be done.
 #[derive(Debug, thiserror::Error)]
-pub enum PkgdirError {
+pub(crate) enum PkgdirError {
     /// A system call failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -95,7 +95,7 @@ pub enum PkgdirError {
 impl PkgdirError {
     /// Whether there is nothing at the path.
     #[must_use]
-    pub fn is_absence(&self) -> bool {
+    pub(crate) fn is_absence(&self) -> bool {
         matches!(self, PkgdirError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }

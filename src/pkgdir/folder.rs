@@ -20,7 +20,7 @@ use super::trust;
 
 /// Tells whether a file is still the one that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub(crate) struct Identity {
     dev: u64,
     ino: u64,
     size: u64,
@@ -48,13 +48,13 @@ impl Identity {
 
     /// The size in bytes.
     #[must_use]
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// The time of change, in whole seconds since the epoch.
     #[must_use]
-    pub fn mtime(&self) -> i64 {
+    pub(crate) fn mtime(&self) -> i64 {
         self.mtime
     }
 
@@ -65,20 +65,20 @@ impl Identity {
 
     /// Whether both are the same file on the disk, under whatever names.
     #[must_use]
-    pub fn is_same_inode(&self, other: &Identity) -> bool {
+    pub(crate) fn is_same_inode(&self, other: &Identity) -> bool {
         (self.dev, self.ino) == (other.dev, other.ino)
     }
 
     /// Whether one can be a faithful copy of the other, which has its time; only the bytes tell for sure.
     #[must_use]
-    pub fn is_like(&self, other: &Identity) -> bool {
+    pub(crate) fn is_like(&self, other: &Identity) -> bool {
         (self.size, self.mtime, self.mtime_nsec) == (other.size, other.mtime, other.mtime_nsec)
     }
 }
 
 /// A regular file, open for reading, and what lies under its name.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The file.
     pub file: File,
     /// The file's identity.
@@ -92,7 +92,7 @@ impl Opened {
     ///
     /// # Errors
     /// It is not there, is no regular file, or cannot be opened.
-    pub fn outside(path: &Path) -> Result<Opened, PkgdirError> {
+    pub(crate) fn outside(path: &Path) -> Result<Opened, PkgdirError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(failed("open", path))?;
         Opened::regular(opened, path)

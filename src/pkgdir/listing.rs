@@ -11,7 +11,7 @@ const DEPTH: usize = 4;
 
 /// A package file below PKGDIR.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Where it lies.
     pub path: PkgPath,
     /// How it is reached.
@@ -20,7 +20,7 @@ pub struct Listed {
 
 /// How a package file is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// Through folders. Only such packages are seen by Portage where it looks at the files (`os.walk`).
     Folders,
     /// It, or a folder on the way, is a link.
@@ -33,7 +33,7 @@ impl Pkgdir {
     ///
     /// # Errors
     /// PKGDIR itself cannot be listed; a folder that cannot be is warned of.
-    pub fn packages(&self) -> Result<Vec<Listed>, PkgdirError> {
+    pub(crate) fn packages(&self) -> Result<Vec<Listed>, PkgdirError> {
         let mut found = Vec::new();
         list(&self.folder, "", Reach::Folders, DEPTH, &mut found)?;
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -42,7 +42,7 @@ impl Pkgdir {
 
     /// Whether there is any package file.
     #[must_use]
-    pub fn has_packages(&self) -> bool {
+    pub(crate) fn has_packages(&self) -> bool {
         self.packages().is_ok_and(|found| !found.is_empty())
     }
 }

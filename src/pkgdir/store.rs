@@ -26,16 +26,16 @@ use journal::Journal;
 use staged::{Inherited, Names};
 use state::State;
 
-pub use commit::{Committed, Ready};
-pub use hold::{AtRisk, Backup};
-pub use index_file::IndexCompression;
-pub use journal::{Record, Remark};
-pub use lock::Patience;
-pub use staged::{Staged, Stager};
+pub(crate) use commit::{Committed, Ready};
+pub(crate) use hold::{AtRisk, Backup};
+pub(crate) use index_file::IndexCompression;
+pub(crate) use journal::{Record, Remark};
+pub(crate) use lock::Patience;
+pub(crate) use staged::Stager;
 
 /// Reads packages, in their places and held ones; changes nothing.
 #[derive(Debug, Clone)]
-pub struct Reader {
+pub(crate) struct Reader {
     pkgdir: Pkgdir,
     state: Option<Arc<State>>,
 }
@@ -45,13 +45,13 @@ impl Reader {
     ///
     /// # Errors
     /// Our folder is there and cannot be opened.
-    pub fn new(pkgdir: &Pkgdir) -> Result<Reader, PkgdirError> {
+    pub(crate) fn new(pkgdir: &Pkgdir) -> Result<Reader, PkgdirError> {
         Ok(Reader { pkgdir: pkgdir.clone(), state: State::look(pkgdir)?.map(Arc::new) })
     }
 
     /// PKGDIR.
     #[must_use]
-    pub fn pkgdir(&self) -> &Pkgdir {
+    pub(crate) fn pkgdir(&self) -> &Pkgdir {
         &self.pkgdir
     }
 
@@ -59,7 +59,7 @@ impl Reader {
     ///
     /// # Errors
     /// It is not there, is no regular file, or cannot be opened.
-    pub fn open_held(&self, held: &PkgPath) -> Result<Opened, PkgdirError> {
+    pub(crate) fn open_held(&self, held: &PkgPath) -> Result<Opened, PkgdirError> {
         match &self.state {
             Some(state) => hold::open_held(state, held),
             None => Err(failed("open", &self.pkgdir.path().join(STATE_FOLDER))(std::io::Error::from(
@@ -70,7 +70,7 @@ impl Reader {
 
     /// Whether the package in PKGDIR still is the one that is held: Portage's pass has left it alone.
     #[must_use]
-    pub fn is_in_place(&self, record: &Record) -> bool {
+    pub(crate) fn is_in_place(&self, record: &Record) -> bool {
         match (self.pkgdir.open_package(&record.path), self.open_held(&record.held)) {
             (Ok(there), Ok(held)) => hold::is_backup_of(&held, &there),
             _ => false,
@@ -81,7 +81,7 @@ impl Reader {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn records(&self) -> Result<Vec<Record>, PkgdirError> {
+    pub(crate) fn records(&self) -> Result<Vec<Record>, PkgdirError> {
         let Some(state) = &self.state else { return Ok(Vec::new()) };
         let mut records = Journal::read(&state.folder)?.records;
         records.retain(|record| hold::open_held(state, &record.held).is_ok());
@@ -96,7 +96,7 @@ const OPEN_TRIES: usize = 100;
 
 /// PKGDIR, for one run that writes.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     pkgdir: Pkgdir,
     state: Arc<State>,
     inherited: Inherited,
@@ -115,7 +115,7 @@ impl Store {
     ///
     /// # Errors
     /// PKGDIR cannot be written, or the wait was interrupted.
-    pub fn open(pkgdir: &Pkgdir, compression: IndexCompression, patience: Patience) -> Result<Store, PkgdirError> {
+    pub(crate) fn open(pkgdir: &Pkgdir, compression: IndexCompression, patience: Patience) -> Result<Store, PkgdirError> {
         let endless = Patience { limit: None, interrupt: patience.interrupt.clone() };
         let mut tries = 0;
         let (state, run_lock) = loop {
@@ -151,37 +151,37 @@ impl Store {
 
     /// PKGDIR.
     #[must_use]
-    pub fn pkgdir(&self) -> &Pkgdir {
+    pub(crate) fn pkgdir(&self) -> &Pkgdir {
         &self.pkgdir
     }
 
     /// The packages held now, in the order of their paths.
     #[must_use]
-    pub fn records(&self) -> Vec<&Record> {
+    pub(crate) fn records(&self) -> Vec<&Record> {
         self.records.in_order()
     }
 
     /// Whether no package is held.
     #[must_use]
-    pub fn holds_nothing(&self) -> bool {
+    pub(crate) fn holds_nothing(&self) -> bool {
         self.records.is_empty()
     }
 
     /// Whether this package is held under this name.
     #[must_use]
-    pub fn holds(&self, held: &PkgPath) -> bool {
+    pub(crate) fn holds(&self, held: &PkgPath) -> bool {
         self.records.contains(held)
     }
 
     /// What reads packages, for the threads that verify them.
     #[must_use]
-    pub fn reader(&self) -> Reader {
+    pub(crate) fn reader(&self) -> Reader {
         Reader { pkgdir: self.pkgdir.clone(), state: Some(Arc::clone(&self.state)) }
     }
 
     /// What makes new files, for the threads that prepare them.
     #[must_use]
-    pub fn stager(&self) -> Stager {
+    pub(crate) fn stager(&self) -> Stager {
         Stager {
             pkgdir: self.pkgdir.clone(),
             state: Arc::clone(&self.state),
@@ -199,7 +199,7 @@ impl Store {
     ///
     /// # Errors
     /// The journal cannot be written; what is held is still found by its name.
-    pub fn finish(mut self) -> Result<(), PkgdirError> {
+    pub(crate) fn finish(mut self) -> Result<(), PkgdirError> {
         let state = Arc::clone(&self.state);
         // a batch that came to no end needs its note, and what waits for it
         let unfinished = journal::CommitNote::is_there(&state.folder)?;

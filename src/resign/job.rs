@@ -7,7 +7,7 @@ use crate::portage::index::Entry;
 
 /// One package with what is to be done to it.
 #[derive(Debug)]
-pub struct Job {
+pub(crate) struct Job {
     /// The plan for it.
     pub work: Work,
     /// Its block of the index.
@@ -22,7 +22,7 @@ pub struct Job {
 
 /// Where the bytes of a package are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// In its place in PKGDIR.
     Package,
     /// Only in its backup.
@@ -31,7 +31,7 @@ pub enum Source {
 
 /// Whether a package was held before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum History {
+pub(crate) enum History {
     /// This run is the first that is concerned with it.
     New,
     /// An earlier run could not sign it.
@@ -41,18 +41,18 @@ pub enum History {
 impl Job {
     /// A job for a package in its place.
     #[must_use]
-    pub fn new(work: Work, base: Entry) -> Job {
+    pub(crate) fn new(work: Work, base: Entry) -> Job {
         Job { work, base, source: Source::Package, backup: None, history: History::New }
     }
 
     /// What is to be made of it.
-    pub fn edits(&self) -> impl Iterator<Item = &Edit> {
+    pub(crate) fn edits(&self) -> impl Iterator<Item = &Edit> {
         self.work.in_place.iter().chain(&self.work.copies)
     }
 
     /// What a backup must know of it.
     #[must_use]
-    pub fn at_risk(&self) -> AtRisk {
+    pub(crate) fn at_risk(&self) -> AtRisk {
         let mut updates: Vec<String> = Vec::new();
         for change in self.edits().flat_map(|edit| &edit.changes) {
             if !updates.contains(&change.update) {
@@ -70,13 +70,13 @@ impl Job {
 
     /// Whether both are about the same file in PKGDIR.
     #[must_use]
-    pub fn is_same_file(&self, other: &Job) -> bool {
+    pub(crate) fn is_same_file(&self, other: &Job) -> bool {
         (self.source, other.source) == (Source::Package, Source::Package) && self.work.path == other.work.path
     }
 
     /// A record for this package as a whole.
     #[must_use]
-    pub fn outcome(&self, kind: OutcomeKind, reason: Option<Reason>) -> Outcome {
+    pub(crate) fn outcome(&self, kind: OutcomeKind, reason: Option<Reason>) -> Outcome {
         Outcome {
             path: self.work.path.to_string(),
             cpv: self.work.cpv.clone(),
@@ -92,7 +92,7 @@ impl Job {
 
     /// A record for one of the files to be made of it.
     #[must_use]
-    pub fn outcome_of(&self, edit: &Edit, kind: OutcomeKind, reason: Option<Reason>) -> Outcome {
+    pub(crate) fn outcome_of(&self, edit: &Edit, kind: OutcomeKind, reason: Option<Reason>) -> Outcome {
         let new_path = (edit.path != self.work.path).then(|| edit.path.clone());
         Outcome { new_path, changes: edit.changes.clone(), ..self.outcome(kind, reason) }
     }

@@ -18,7 +18,7 @@ const BATCH_BYTES: u64 = 512 << 20;
 
 /// What became of one package, for the rest of the run.
 #[derive(Debug)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// Whether it was held before this run.
     pub history: History,
     /// What there is to say of it.
@@ -29,7 +29,7 @@ pub struct Settled {
 
 /// What a round came to.
 #[derive(Debug, Default)]
-pub struct Results {
+pub(crate) struct Results {
     /// What became of the packages.
     pub settled: Vec<Settled>,
     /// Packages that are somebody else's business, and what lay under their names then; none where nothing did.

@@ -39,7 +39,7 @@ pub(super) fn keys_of(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing) -> 
 
 /// What is to be said of a signing key that expires soon.
 #[must_use]
-pub fn expiry(keyring: &Keyring) -> Option<String> {
+pub(crate) fn expiry(keyring: &Keyring) -> Option<String> {
     let expires = keyring.signing().signing_expires(keyring.exact())?;
     let left = expires.duration_since(SystemTime::now()).ok()?;
     (left < SOON).then(|| format!("the signing key expires in {} days", left.as_secs() / 86400))

@@ -13,7 +13,7 @@ use crate::portage::names::PkgPath;
 
 /// A sealed file with everything that its commit needs.
 #[derive(Debug)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// Which package of the run it is made of, by its place among the jobs. Those of one package go in place together,
     /// or those that were not put there yet stay away: a package and the copy under its new name must not part.
     pub package: usize,
@@ -33,7 +33,7 @@ pub struct Ready {
 
 /// What came of one file of a batch.
 #[derive(Debug, Clone)]
-pub enum Committed {
+pub(crate) enum Committed {
     /// It is in place and in the index.
     Done,
     /// Another program has changed the package meanwhile; its version stays.
@@ -69,7 +69,7 @@ impl Store {
     /// # Errors
     /// Nothing of the batch was done where the error comes before the first rename; after it, the note lets the next
     /// batch or the next run finish this one, and the backups stay.
-    pub fn commit(&mut self, mut batch: Vec<Ready>) -> Result<Vec<Committed>, PkgdirError> {
+    pub(crate) fn commit(&mut self, mut batch: Vec<Ready>) -> Result<Vec<Committed>, PkgdirError> {
         let lock = self.lock_index()?;
         // a batch that came to no end goes first: its note is the only thing that knows of it
         if let Some(note) = CommitNote::read(&self.state.folder)? {

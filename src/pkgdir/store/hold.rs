@@ -26,7 +26,7 @@ const FLAT_SLASH: &str = "~";
 
 /// A package that Portage's pass would remove.
 #[derive(Debug, Clone)]
-pub struct AtRisk {
+pub(crate) struct AtRisk {
     /// Where it is.
     pub path: PkgPath,
     /// Category, name and version.
@@ -41,7 +41,7 @@ pub struct AtRisk {
 
 /// Whether a package at risk has its backup.
 #[derive(Debug, Clone)]
-pub enum Backup {
+pub(crate) enum Backup {
     /// It has, under this name below `held`.
     Made(PkgPath),
     /// There is no such file: Portage removes nothing either.
@@ -53,7 +53,7 @@ pub enum Backup {
 impl Backup {
     /// Its name below `held`.
     #[must_use]
-    pub fn held(&self) -> Option<&PkgPath> {
+    pub(crate) fn held(&self) -> Option<&PkgPath> {
         match self {
             Backup::Made(held) => Some(held),
             Backup::Absent | Backup::Failed(_) => None,
@@ -116,7 +116,7 @@ impl Store {
     ///
     /// What cannot be backed up is told of, and the run goes on: signing saves most packages, and Portage's pass comes
     /// whatever we do.
-    pub fn begin(&mut self, at_risk: Vec<AtRisk>) -> Vec<Backup> {
+    pub(crate) fn begin(&mut self, at_risk: Vec<AtRisk>) -> Vec<Backup> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let mut backups: Vec<Backup> = Vec::with_capacity(at_risk.len());
         let mut to_copy: Vec<(usize, Opened)> = Vec::new();
@@ -303,14 +303,14 @@ impl Store {
 
     /// Whether what lies at a path is held, and it was said why.
     #[must_use]
-    pub fn is_held_as_it_is(&self, path: &PkgPath) -> bool {
+    pub(crate) fn is_held_as_it_is(&self, path: &PkgPath) -> bool {
         let Ok(there) = self.pkgdir.open_package(path) else { return false };
         let is_backup = |record: &Record| self.open_held(&record.held).is_ok_and(|held| is_backup_of(&held, &there));
         self.records.of(path).any(|record| record.reason.is_some() && is_backup(record))
     }
 
     /// Says why the package that is held as `held` stays so. Returns whether there is one.
-    pub fn keep(&mut self, held: &PkgPath, reason: Remark) -> bool {
+    pub(crate) fn keep(&mut self, held: &PkgPath, reason: Remark) -> bool {
         match self.records.get_mut(held) {
             Some(record) => {
                 record.reason = Some(reason);
@@ -330,7 +330,7 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be removed.
-    pub fn release(&mut self, held: &PkgPath) -> Result<(), PkgdirError> {
+    pub(crate) fn release(&mut self, held: &PkgPath) -> Result<(), PkgdirError> {
         if let Some(folder) = folder_of_held(&self.state, held)? {
             folder.remove(held.file_name())?;
         }

@@ -20,7 +20,7 @@ const INDEX_MODE: u32 = 0o644;
 
 /// Whether `Packages.gz` is kept beside the index (`FEATURES=compress-index`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IndexCompression {
+pub(crate) enum IndexCompression {
     /// It is written with every index.
     Gzip,
     /// There must be none.

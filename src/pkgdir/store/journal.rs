@@ -28,7 +28,7 @@ const RECORD_LIMIT: usize = 1_000_000;
 
 /// One held package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// Where the package belongs.
     pub path: PkgPath,
     /// Its name below the folder `held`.
@@ -52,7 +52,7 @@ pub struct Record {
 /// Why a package is held, as it was said then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Remembered")]
-pub struct Remark {
+pub(crate) struct Remark {
     /// A word for programs.
     pub code: String,
     /// A sentence for people.

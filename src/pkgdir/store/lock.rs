@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long a lock is waited for.
 #[derive(Debug, Clone)]
-pub struct Patience {
+pub(crate) struct Patience {
     /// At the most so long; none for as long as it takes.
     pub limit: Option<Duration>,
     /// Ends the wait.

@@ -76,7 +76,7 @@ impl Names {
 
 /// Makes new files for packages; can be handed to every thread.
 #[derive(Debug, Clone)]
-pub struct Stager {
+pub(crate) struct Stager {
     pub(super) pkgdir: Pkgdir,
     pub(super) state: Arc<state::State>,
     pub(super) inherited: Inherited,
@@ -96,7 +96,7 @@ pub(super) enum Waits {
 
 /// A new file that waits for its commit.
 #[derive(Debug)]
-pub struct Staged {
+pub(crate) struct Staged {
     pub(super) waits: Waits,
     pub(super) folder: Folder,
     pub(super) name: String,
@@ -113,7 +113,7 @@ impl Stager {
     ///
     /// # Errors
     /// A folder or file cannot be made, or a link that others than root can have made is in the way.
-    pub fn stage(&self, destination: &PkgPath) -> Result<(Staged, File), PkgdirError> {
+    pub(crate) fn stage(&self, destination: &PkgPath) -> Result<(Staged, File), PkgdirError> {
         let to = self.make_folders(destination.folder())?;
         let ours = self.state.make_staged()?;
         let (waits, folder, name) = match ours.is_beside(&to) {
@@ -170,7 +170,7 @@ impl Staged {
     ///
     /// # Errors
     /// The file cannot be flushed.
-    pub fn seal(&mut self, file: &File) -> Result<(u64, i64), PkgdirError> {
+    pub(crate) fn seal(&mut self, file: &File) -> Result<(u64, i64), PkgdirError> {
         let path = self.folder.path().join(&self.name);
         self.inherited.give_to_file(file, PACKAGE_MODE, &path)?;
         fault::sync(file, &path)?;
