@@ -9,6 +9,7 @@ pub(crate) mod verify;
 
 mod account;
 mod concerned;
+mod net;
 
 use std::path::{Path, PathBuf};
 
@@ -99,17 +100,26 @@ impl Run<'_> {
 
     /// The updates to apply, in Portage's order.
     fn updates(&self, selection: Selection) -> Result<UpdateSet, Error> {
-        let sources: Vec<RepoSource> = (self.settings.repositories()?.iter())
+        match selection {
+            Selection::Pending => self.updates_not_in(&self.remembered()?),
+            Selection::All => Ok(UpdateSet::read(&self.sources()?, &Mtimedb::default(), selection)),
+        }
+    }
+
+    /// The updates whose files are not, or not as they are, among those remembered.
+    fn updates_not_in(&self, remembered: &Mtimedb) -> Result<UpdateSet, Error> {
+        Ok(UpdateSet::read(&self.sources()?, remembered, Selection::Pending))
+    }
+
+    /// Where the repositories have their updates.
+    fn sources(&self) -> Result<Vec<RepoSource>, Error> {
+        let sources = (self.settings.repositories()?.iter())
             .map(|repository| RepoSource {
                 name: repository.name.clone(),
                 updates_dir: repository.location.join("profiles/updates"),
             })
             .collect();
-        let remembered = match selection {
-            Selection::Pending => self.remembered()?,
-            Selection::All => Mtimedb::default(),
-        };
-        Ok(UpdateSet::read(&sources, &remembered, selection))
+        Ok(sources)
     }
 
     /// What every update pass over this PKGDIR remembers.

@@ -74,6 +74,8 @@ pub(crate) enum OutcomeKind {
     Resigned,
     /// Written and signed under its new name.
     Moved,
+    /// Portage had removed it; brought back and signed.
+    Restored,
     /// Kept safe in the folder of held packages.
     Held,
     /// Ours, and still within Portage's reach: neither signed nor held.
@@ -102,7 +104,7 @@ impl OutcomeKind {
     #[must_use]
     pub(crate) fn safety(self) -> Safety {
         match self {
-            OutcomeKind::Resigned | OutcomeKind::Moved | OutcomeKind::Skipped => Safety::Safe,
+            OutcomeKind::Resigned | OutcomeKind::Moved | OutcomeKind::Restored | OutcomeKind::Skipped => Safety::Safe,
             OutcomeKind::Held => Safety::Held,
             OutcomeKind::Exposed => Safety::Exposed,
             OutcomeKind::Foreign => Safety::NotOurs,
@@ -112,7 +114,7 @@ impl OutcomeKind {
     /// Whether it was signed again.
     #[must_use]
     pub(crate) fn is_saved(self) -> bool {
-        matches!(self, OutcomeKind::Resigned | OutcomeKind::Moved)
+        matches!(self, OutcomeKind::Resigned | OutcomeKind::Moved | OutcomeKind::Restored)
     }
 }
 
@@ -256,10 +258,11 @@ mod tests {
 
     #[test]
     fn only_what_is_out_of_reach_is_safe() {
-        use OutcomeKind::{Exposed, Foreign, Held, Moved, Resigned, Skipped};
+        use OutcomeKind::{Exposed, Foreign, Held, Moved, Resigned, Restored, Skipped};
         for (kind, safety) in [
             (Resigned, Safety::Safe),
             (Moved, Safety::Safe),
+            (Restored, Safety::Safe),
             (Skipped, Safety::Safe),
             (Held, Safety::Held),
             (Exposed, Safety::Exposed),

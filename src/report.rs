@@ -70,6 +70,8 @@ pub(crate) struct OutcomeCounts {
     pub resigned: usize,
     /// Written under a new name.
     pub moved: usize,
+    /// Brought back.
+    pub restored: usize,
     /// Held.
     pub held: usize,
     /// Still within Portage's reach.
@@ -86,6 +88,7 @@ impl OutcomeCounts {
         OutcomeCounts {
             resigned: count(OutcomeKind::Resigned),
             moved: count(OutcomeKind::Moved),
+            restored: count(OutcomeKind::Restored),
             held: count(OutcomeKind::Held),
             exposed: count(OutcomeKind::Exposed),
             foreign: count(OutcomeKind::Foreign),
@@ -240,7 +243,7 @@ impl Text<'_> {
         // somebody else's package that nothing happens to is worth a word only to those who ask
         let odd = |package: &Outcome| {
             let quiet = matches!(package.reason, Some(Reason::Foreign(_) | Reason::GivenUp));
-            package.kind == OutcomeKind::Skipped && !quiet
+            package.kind == OutcomeKind::Restored || package.kind == OutcomeKind::Skipped && !quiet
         };
         for package in report.packages.iter().filter(|package| shown || odd(package)) {
             let name = package.name();
@@ -250,6 +253,7 @@ impl Text<'_> {
                     let new_path = package.new_path.as_ref().map(ToString::to_string).unwrap_or_default();
                     format!("{} {name} to {new_path}", self.verb("moved", "would move"))
                 }
+                OutcomeKind::Restored => format!("{} {name}", self.verb("brought back", "would bring back")),
                 OutcomeKind::Skipped => format!("left alone {name}: {}", reason_of(package)),
                 OutcomeKind::Held | OutcomeKind::Exposed | OutcomeKind::Foreign => continue,
             };
@@ -297,6 +301,14 @@ impl Text<'_> {
                     self.line(Level::Info, &text);
                 }
             }
+        }
+        if counts.restored > 0 {
+            let text = format!(
+                "{} {} by Portage's update pass while no hook ran before it: `binpkg-resign doctor` says how to be in time",
+                plural(counts.restored, "package", "packages"),
+                self.verb("brought back that was removed", "to be brought back that was removed")
+            );
+            self.line(Level::Warning, &text);
         }
         let still_held = report.still_held;
         if still_held > 0 {

@@ -84,7 +84,8 @@ impl Account {
                 settled.outcome.reason = None;
             }
         }
-        let told = |settled: &&Settled| settled.history == History::New && settled.outcome.kind == OutcomeKind::Held;
+        let told =
+            |settled: &&Settled| settled.history != History::HeldBefore && settled.outcome.kind == OutcomeKind::Held;
         let new: std::collections::HashSet<_> =
             self.settled.iter().filter(told).filter_map(|settled| settled.held.clone()).collect();
         self.still_held = store.records().len().saturating_sub(new.len());
@@ -95,7 +96,7 @@ impl Account {
 
     pub(super) fn into_report(self) -> Report {
         // a package that was held before and could not be signed now either is counted, and not told of anew
-        let told = |settled: &Settled| settled.history == History::New || settled.outcome.kind.is_saved();
+        let told = |settled: &Settled| settled.history != History::HeldBefore || settled.outcome.kind.is_saved();
         let told = self.settled.into_iter().filter(|settled| self.command != "apply" || told(settled));
         let outcomes = told.map(|settled| settled.outcome).collect();
         let report = Report::new(self.command, self.mode, outcomes, self.began.elapsed());

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 
 use super::account::Account;
 use super::concerned::Concerned;
+use super::net::{NetRun, Removed};
 use super::{Error, Mode, Run};
-use crate::outcome::{OutcomeKind, Reason};
+use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::pkgdir::store::{Reader, Store};
 use crate::pkgdir::{Identity, Pkgdir};
 use crate::portage::names::PkgPath;
-use crate::portage::settings::Signing;
+use crate::portage::settings::{NetSetting, Signing};
 use crate::portage::updates::{Selection, UpdateSet};
 use crate::report::Report;
 use crate::resign::{self, Job, Purpose, Results, Settled};
@@ -34,29 +35,51 @@ pub(crate) fn apply(run: &Run<'_>, selection: Selection) -> Report {
 fn walk(run: &Run<'_>, selection: Selection, account: &mut Account) -> Result<(), Error> {
     let Some(signing) = run.settings.signing()? else {
         account.not_configured(run.why_not_configured()?);
-        return Ok(());
+        return keep_net_for_the_host_that_signs(run, account);
     };
     let updates = run.updates(selection)?;
     for problem in &updates.problems {
         log::warn!("{problem}");
     }
     let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
-    if updates.is_empty() && !pkgdir.has_state() {
+    let net = run.stale_net(&pkgdir)?;
+    if updates.is_empty() && !pkgdir.has_state() && net.is_none() {
         return Ok(());
     }
+    let situation = Situation { signing: &signing, updates: &updates, pkgdir: &pkgdir, net: net.as_ref() };
     match run.mode {
-        Mode::Pretend => pretend(run, &signing, &updates, &pkgdir, account),
-        Mode::Real => save(run, &signing, &updates, &pkgdir, account),
+        Mode::Pretend => pretend(run, &situation, account),
+        Mode::Real => save(run, &situation, account),
     }
 }
 
-fn pretend(
-    run: &Run<'_>,
-    signing: &Signing,
-    updates: &UpdateSet,
-    pkgdir: &Pkgdir,
-    account: &mut Account,
-) -> Result<(), Error> {
+/// What a run has found.
+struct Situation<'s> {
+    signing: &'s Signing,
+    updates: &'s UpdateSet,
+    pkgdir: &'s Pkgdir,
+    /// The safety net, where it is out of date.
+    net: Option<&'s NetRun>,
+}
+
+/// A builder that does not sign can have a net, by choice: what Portage removed is held for the host that signs.
+fn keep_net_for_the_host_that_signs(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
+    if run.settings.net()? != NetSetting::Yes || run.mode == Mode::Pretend {
+        return Ok(());
+    }
+    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
+    let Some(net) = run.stale_net(&pkgdir)? else { return Ok(()) };
+    let mut store = run.open_store(&pkgdir)?;
+    run.take_back(&net, &mut store);
+    account.add(net.removed.iter().map(|removed| Outcome { kind: OutcomeKind::Held, ..removed.outcome() }));
+    run.fill_net(&store);
+    account.close(store);
+    Ok(())
+}
+
+fn pretend(run: &Run<'_>, situation: &Situation<'_>, account: &mut Account) -> Result<(), Error> {
+    let Situation { signing, updates, pkgdir, net } = *situation;
+    account.add(net.iter().flat_map(|net| &net.removed).map(Removed::outcome));
     let reader = Reader::new(pkgdir)?;
     account.still_held(reader.records()?.len());
     let concerned = run.concerned(updates, pkgdir)?;
@@ -72,17 +95,12 @@ fn pretend(
     error.map_or(Ok(()), Err)
 }
 
-fn save(
-    run: &Run<'_>,
-    signing: &Signing,
-    updates: &UpdateSet,
-    pkgdir: &Pkgdir,
-    account: &mut Account,
-) -> Result<(), Error> {
+fn save(run: &Run<'_>, situation: &Situation<'_>, account: &mut Account) -> Result<(), Error> {
+    let Situation { signing, updates, pkgdir, net } = *situation;
     // without the lock first: most runs have nothing to do, and leave no trace
     let planned_from = pkgdir.index_identity();
     let mut concerned = run.concerned(updates, pkgdir)?;
-    if concerned.jobs.is_empty() && concerned.astray.is_empty() && !pkgdir.has_state() {
+    if concerned.jobs.is_empty() && concerned.astray.is_empty() && !pkgdir.has_state() && net.is_none() {
         return concerned.only_hold.map_or(Ok(()), Err);
     }
     let mut store = match run.open_store(pkgdir) {
@@ -92,15 +110,19 @@ fn save(
             return Err(error);
         }
     };
+    if let Some(net) = net {
+        run.take_back(net, &mut store);
+    }
     // another run had the lock meanwhile: what it has done must not be done again
     if pkgdir.index_identity() != planned_from || !store.holds_nothing() {
         concerned = run.concerned(updates, pkgdir)?;
     }
     account.add(std::mem::take(&mut concerned.astray));
-    let held = run.jobs_for_held(&store.reader(), &store.records())?;
+    let held = run.jobs_for_held(&store.reader(), &store.records(), store.removed())?;
     concerned.jobs.retain(|job| !held.iter().any(|held| held.is_same_file(job)));
     concerned.jobs.extend(held);
     let ended = Rounds { run, signing, updates, store: &mut store, account, passed_over: HashMap::new() }.go(concerned);
+    run.fill_net(&store);
     account.close(store);
     ended
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::account::Account;
+use super::net::Removed;
 use super::{Error, Mode, Run};
 use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::package::gpkg::Codec;
@@ -48,17 +49,26 @@ fn try_again(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
         account.not_configured(run.why_not_configured()?);
         return Ok(());
     };
-    let Some(pkgdir) = run.pkgdir()?.filter(|pkgdir| pkgdir.has_state()) else { return Ok(()) };
+    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
+    let net = run.stale_net(&pkgdir)?;
+    let removed = net.iter().flat_map(|net| &net.removed);
+    if !pkgdir.has_state() && removed.clone().next().is_none() {
+        return Ok(());
+    }
     if run.mode == Mode::Pretend {
+        account.add(removed.map(Removed::outcome));
         let reader = Reader::new(&pkgdir)?;
         let records = reader.records()?;
-        let jobs = run.jobs_for_held(&reader, &records.iter().collect::<Vec<_>>())?;
+        let jobs = run.jobs_for_held(&reader, &records.iter().collect::<Vec<_>>(), &HashSet::new())?;
         let (outcomes, error) = run.pretend(&signing, "", &reader, &jobs, Purpose::Updates);
         account.add(outcomes);
         return error.map_or(Ok(()), Err);
     }
     let mut store = run.open_store(&pkgdir)?;
-    let mut jobs = run.jobs_for_held(&store.reader(), &store.records())?;
+    if let Some(net) = &net {
+        run.take_back(net, &mut store);
+    }
+    let mut jobs = run.jobs_for_held(&store.reader(), &store.records(), store.removed())?;
     let mut ended = Ok(());
     if !jobs.is_empty() {
         run.begin(&mut store, &mut jobs);
@@ -66,6 +76,7 @@ fn try_again(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
         account.add_round(results.settled);
         ended = error.map_or(Ok(()), Err);
     }
+    run.fill_net(&store);
     account.close(store);
     ended
 }
@@ -130,7 +141,14 @@ fn outcome(record: &Record) -> Outcome {
 impl Run<'_> {
     /// What is still to be done to packages held from earlier runs: planned anew from their blocks of the index, with
     /// all update files (as `emaint movebin --fix` would) and with the updates they were held for.
-    pub(super) fn jobs_for_held(&self, reader: &Reader, records: &[&Record]) -> Result<Vec<Job>, Error> {
+    ///
+    /// Those in `removed` were not held before, but taken from the safety net.
+    pub(super) fn jobs_for_held(
+        &self,
+        reader: &Reader,
+        records: &[&Record],
+        removed: &HashSet<PkgPath>,
+    ) -> Result<Vec<Job>, Error> {
         if records.is_empty() {
             return Ok(Vec::new());
         }
@@ -161,7 +179,8 @@ impl Run<'_> {
             let is_there = in_place.get(place).copied().unwrap_or_default();
             let source = if is_there { Source::Package } else { Source::Held };
             let backup = Some(Backup::Made(record.held.clone()));
-            let mut job = Job { work, base, source, backup, history: History::HeldBefore };
+            let history = if removed.contains(&record.held) { History::Removed } else { History::HeldBefore };
+            let mut job = Job { work, base, source, backup, history };
             if source == Source::Held {
                 let is_taken = |path: &PkgPath| promised.contains(path) || pkgdir.is_taken(path);
                 find_place(&mut job, layout, is_taken);

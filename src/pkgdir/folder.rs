@@ -63,6 +63,11 @@ impl Identity {
         self.ino
     }
 
+    /// What tells it apart, to be written down: device, inode, size, time of change in seconds and nanoseconds.
+    pub(super) fn numbers(&self) -> [i64; 5] {
+        [self.dev.cast_signed(), self.ino.cast_signed(), self.size.cast_signed(), self.mtime, self.mtime_nsec]
+    }
+
     /// Whether both are the same file on the disk, under whatever names.
     #[must_use]
     pub(crate) fn is_same_inode(&self, other: &Identity) -> bool {

@@ -11,10 +11,12 @@ mod hold;
 mod index_file;
 mod journal;
 mod lock;
+mod net;
 mod recover;
 mod staged;
 mod state;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use super::error::{PkgdirError, failed};
@@ -31,6 +33,7 @@ pub(crate) use hold::{AtRisk, Backup};
 pub(crate) use index_file::IndexCompression;
 pub(crate) use journal::{Record, Remark};
 pub(crate) use lock::Patience;
+pub(crate) use net::{Caught, Net, NetPlace, NetState};
 pub(crate) use staged::Stager;
 
 /// Reads packages, in their places and held ones; changes nothing.
@@ -105,6 +108,8 @@ pub(crate) struct Store {
     names: Names,
     beside: Arc<Mutex<Vec<String>>>,
     records: Records,
+    /// The held packages that this run has taken from the safety net.
+    removed: HashSet<PkgPath>,
     /// Held for the whole run, so that there is one at a time.
     run_lock: Option<lock::Lock>,
 }
@@ -115,7 +120,11 @@ impl Store {
     ///
     /// # Errors
     /// PKGDIR cannot be written, or the wait was interrupted.
-    pub(crate) fn open(pkgdir: &Pkgdir, compression: IndexCompression, patience: Patience) -> Result<Store, PkgdirError> {
+    pub(crate) fn open(
+        pkgdir: &Pkgdir,
+        compression: IndexCompression,
+        patience: Patience,
+    ) -> Result<Store, PkgdirError> {
         let endless = Patience { limit: None, interrupt: patience.interrupt.clone() };
         let mut tries = 0;
         let (state, run_lock) = loop {
@@ -143,6 +152,7 @@ impl Store {
             names: Names::default(),
             beside: Arc::default(),
             records: Records::default(),
+            removed: HashSet::new(),
             run_lock: Some(run_lock),
         };
         store.recover(journal);

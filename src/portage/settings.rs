@@ -33,7 +33,7 @@ use std::sync::OnceLock;
 pub use environment::Environment;
 pub use error::SettingsError;
 pub use repos::{Repositories, Repository};
-pub use signing::{Foreign, KeyMigration, NotSigning, SIGN_TIMEOUT, Signing};
+pub use signing::{Foreign, KeyMigration, NetSetting, NotSigning, SIGN_TIMEOUT, Signing};
 pub use sync::SyncSettings;
 
 use expand::Expanded;

@@ -36,6 +36,8 @@ pub(crate) enum History {
     New,
     /// An earlier run could not sign it.
     HeldBefore,
+    /// Portage's pass had removed it, and the safety net had it.
+    Removed,
 }
 
 impl Job {

@@ -109,6 +109,7 @@ impl<'run> Ledger<'run> {
             // told of with the other file
             Committed::Apart => return,
             Committed::Done if copy.is_some() => (OutcomeKind::Moved, None),
+            Committed::Done if job.history == History::Removed => (OutcomeKind::Restored, None),
             Committed::Done => (OutcomeKind::Resigned, None),
             // the next round takes it up again; a backup of bytes that are there no more is of no use
             Committed::Changed => return release(self.store, job),
@@ -139,6 +140,10 @@ impl<'run> Ledger<'run> {
             Unmade::Foreign(signers) => {
                 let reason = Reason::Foreign(signers);
                 match foreign_kind(job, self.foreign) {
+                    // it was left to Portage, which has taken it
+                    kind if job.history == History::Removed && kind != OutcomeKind::Held => {
+                        return release(self.store, job);
+                    }
                     OutcomeKind::Held => self.keep(job, reason),
                     kind => {
                         self.pass_over(job);

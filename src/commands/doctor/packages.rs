@@ -7,12 +7,13 @@ use crate::commands::{Error, Run};
 use crate::package::gpkg::Container;
 use crate::pkgdir::Pkgdir;
 use crate::pkgdir::agreement::differs_from_file;
-use crate::pkgdir::store::Reader;
+use crate::pkgdir::store::{Net, Reader};
 use crate::plan::Work;
 use crate::portage::index::PackageIndex;
 use crate::portage::names::{PkgPath, SUFFIX};
 use crate::portage::updates::Selection;
-use crate::report::plural;
+use crate::portage::settings::NetSetting;
+use crate::report::{bytes, plural};
 
 /// PKGDIR and its index: readable, writable, in agreement.
 pub(super) fn packages(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
@@ -78,6 +79,33 @@ pub(super) fn held(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
             plural(count, "package is held", "packages are held"),
             "`binpkg-resign held` says why; `held retry` tries again",
         );
+    }
+    Ok(())
+}
+
+/// Whether what Portage removes behind our back can be brought back.
+pub(super) fn net(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
+    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
+    let setting = run.settings.net()?;
+    let fix = "set BINPKG_RESIGN_NET=\"yes\" in make.conf to have it in PKGDIR/.binpkg-resign; a mirror of PKGDIR then carries it";
+    match Net::look(&pkgdir) {
+        _ if setting == NetSetting::No => doctor.ok("net", "there is no safety net (BINPKG_RESIGN_NET=no)"),
+        _ if setting == NetSetting::Auto && !Net::can_be_beside(&pkgdir) => {
+            let text = "there is no safety net: PKGDIR is a mount point of its own, and beside it is another filesystem";
+            doctor.warn("net", text, fix);
+        }
+        Ok(Some(net)) => {
+            let (count, alone) = net.size();
+            let text = format!(
+                "the safety net {} has {}; {} lie nowhere else",
+                net.path().display(),
+                plural(count, "package", "packages"),
+                bytes(alone)
+            );
+            doctor.ok("net", text);
+        }
+        Ok(None) => doctor.ok("net", "the next `binpkg-resign apply` makes the safety net"),
+        Err(error) => doctor.warn("net", format!("there is no safety net: {error}"), "move that folder away"),
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Backups of packages at risk: a hard link `.binpkg-resign/held/PATH.held`, a name that no tool takes for a package;
 //! a copy where links do not work.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use super::super::error::{PkgdirError, failed};
 use super::super::fault;
 use super::super::folder::{Folder, Identity, Opened};
 use super::journal::{Journal, Record, Remark};
-use super::{Store, state, warn_of};
+use super::{Caught, Net, Store, state, warn_of};
 use crate::portage::names::{BuildId, PkgPath};
 
 /// So many packages get their backups before the first flush, so that those that Portage meets first are safe at once.
@@ -299,6 +299,38 @@ impl Store {
         }
         warn_of(Journal::append(&self.state.folder, &made.records, &[]));
         warn_of(self.state.folder.sync().and_then(|()| self.pkgdir.folder.sync()));
+    }
+
+    /// Makes a held package of one that the safety net has; nothing where it is held already.
+    pub(crate) fn hold_from_net(&mut self, net: &Net, caught: &Caught, record: Record) -> Result<(), PkgdirError> {
+        let Some(opened) = net.file(caught) else { return Ok(()) };
+        for known in self.records.of(&record.path) {
+            if self.open_held(&known.held).is_ok_and(|held| held.identity.is_same_inode(&opened.identity)) {
+                return Ok(());
+            }
+        }
+        let mut made = Made::default();
+        let (to, to_name, held) = self.place_for(&record.path, &mut made)?;
+        let (folder, name) = net.place(caught);
+        if let Err(error) = folder.link(&name, &to, &to_name) {
+            log::debug!("{error}: copying");
+            let staged = self.state.make_staged()?;
+            let temporary = self.next_temporary();
+            copy_to(&opened, &staged, &temporary).and_then(|()| staged.rename(&temporary, &to, &to_name))?;
+        }
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let record = Record { held, since, size: opened.identity.size(), ..record };
+        made.records.push(record.clone());
+        self.removed.insert(record.held.clone());
+        self.records.insert(record);
+        self.make_last(made);
+        Ok(())
+    }
+
+    /// The held packages that this run has taken from the safety net.
+    #[must_use]
+    pub(crate) fn removed(&self) -> &HashSet<PkgPath> {
+        &self.removed
     }
 
     /// Whether what lies at a path is held, and it was said why.

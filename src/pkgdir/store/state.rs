@@ -25,7 +25,7 @@ pub(super) struct State {
 impl State {
     /// Opens it for looking; none where there is none, or it is not ours.
     pub(super) fn look(pkgdir: &Pkgdir) -> Result<Option<State>, PkgdirError> {
-        match open_ours(&pkgdir.folder)? {
+        match open_ours(&pkgdir.folder, STATE_FOLDER)? {
             Found::Ours(folder) => Ok(Some(State { folder })),
             Found::Nothing => Ok(None),
             Found::NotOurs => {
@@ -39,7 +39,7 @@ impl State {
     pub(super) fn open(pkgdir: &Pkgdir) -> Result<State, PkgdirError> {
         let path = pkgdir.path().join(STATE_FOLDER);
         for number in 0..ASIDE_LIMIT {
-            match open_ours(&pkgdir.folder)? {
+            match open_ours(&pkgdir.folder, STATE_FOLDER)? {
                 Found::Ours(folder) => return Ok(State { folder }),
                 Found::Nothing => match pkgdir.folder.make_folder(STATE_FOLDER, Mode::RWXU) {
                     Err(PkgdirError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -104,8 +104,17 @@ enum Found {
     Nothing,
 }
 
-fn open_ours(pkgdir: &Folder) -> Result<Found, PkgdirError> {
-    match pkgdir.real_folder(STATE_FOLDER) {
+/// A private folder of ours that may be in another one; none where it is not there.
+pub(super) fn ours_in(parent: &Folder, name: &str) -> Result<Option<Folder>, PkgdirError> {
+    match open_ours(parent, name)? {
+        Found::Ours(folder) => Ok(Some(folder)),
+        Found::Nothing => Ok(None),
+        Found::NotOurs => Err(PkgdirError::NotOurs { path: parent.path().join(name) }),
+    }
+}
+
+fn open_ours(parent: &Folder, name: &str) -> Result<Found, PkgdirError> {
+    match parent.real_folder(name) {
         Ok(folder) => {
             let facts = folder.facts()?;
             let ours = facts.st_uid == rustix::process::geteuid().as_raw() && facts.st_mode & 0o077 == 0;
@@ -113,7 +122,7 @@ fn open_ours(pkgdir: &Folder) -> Result<Found, PkgdirError> {
         }
         Err(error) if error.is_absence() => Ok(Found::Nothing),
         // a link, a file, …
-        Err(error) => match pkgdir.look(STATE_FOLDER)? {
+        Err(error) => match parent.look(name)? {
             Some(facts) if FileType::from_raw_mode(facts.st_mode) == FileType::Directory => Err(error),
             Some(_) => Ok(Found::NotOurs),
             None => Ok(Found::Nothing),
@@ -121,7 +130,7 @@ fn open_ours(pkgdir: &Folder) -> Result<Found, PkgdirError> {
     }
 }
 
-fn existing(folder: &Folder, name: &str) -> Result<Option<Folder>, PkgdirError> {
+pub(super) fn existing(folder: &Folder, name: &str) -> Result<Option<Folder>, PkgdirError> {
     match folder.real_folder(name) {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.is_absence() => Ok(None),

@@ -54,6 +54,18 @@ pub enum Foreign {
     Hold,
 }
 
+/// Whether there is a safety net of hard links (`BINPKG_RESIGN_NET`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NetSetting {
+    /// Beside PKGDIR, where that is the same filesystem; else none.
+    #[default]
+    Auto,
+    /// Beside PKGDIR, or else in our folder in it.
+    Yes,
+    /// None.
+    No,
+}
+
 /// One pair of `BINPKG_GPG_SIGNING_KEY_MIGRATION`: what `old` signed is ours, and is signed again with `new`.
 /// Both are fingerprints in capitals, 40 (version 4) or 64 (version 5 and 6) hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +152,26 @@ impl Settings {
             (None | Some("leave"), None) => Ok(Foreign::Leave),
             (Some("hold"), None) => Ok(Foreign::Hold),
             _ => Err(SettingsError::Value { name: NAME, value: value.to_owned(), why: "set it to leave or to hold" }),
+        }
+    }
+
+    /// `BINPKG_RESIGN_NET`: `auto` (the default), `yes` or `no`.
+    ///
+    /// # Errors
+    /// It is something else, or see [`Settings::get`].
+    pub fn net(&self) -> Result<NetSetting, SettingsError> {
+        const NAME: &str = "BINPKG_RESIGN_NET";
+        let value = self.get(NAME)?.unwrap_or_default();
+        let mut words = words(value);
+        match (words.next(), words.next()) {
+            (None | Some("auto"), None) => Ok(NetSetting::Auto),
+            (Some("yes"), None) => Ok(NetSetting::Yes),
+            (Some("no"), None) => Ok(NetSetting::No),
+            _ => Err(SettingsError::Value {
+                name: NAME,
+                value: value.to_owned(),
+                why: "set it to auto, to yes or to no",
+            }),
         }
     }
 

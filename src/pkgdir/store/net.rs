@@ -1,0 +1,298 @@
+//! The safety net: a hard link to every signed package, so that what Portage's update pass has removed while no hook ran
+//! can be brought back.
+//!
+//! It is a folder of ours beside PKGDIR, where a mirror of PKGDIR does not carry it, or in our folder there. In it are
+//! the index as it was when the net was filled (a link, too: Portage replaces an index, it does not change one), a list
+//! of the links, and what Portage remembered of update files then. The time of change of an inode tells when its name in
+//! PKGDIR went.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
+
+use super::super::error::{PkgdirError, failed};
+use super::super::folder::{Folder, Identity, Opened};
+use super::super::{INDEX, Pkgdir};
+use super::{replace_file, state, warn_of};
+use crate::package::gpkg::Container;
+use crate::portage::index::PackageIndex;
+use crate::portage::names::PkgPath;
+
+/// The folder in our own one, where the net lies in PKGDIR.
+const INSIDE: &str = "net";
+/// The index as it was.
+const OLD_INDEX: &str = "index";
+/// The list of the links.
+const LIST: &str = "list";
+const NEW_LIST: &str = "list.new";
+/// What the net was filled from.
+const STATE: &str = "state";
+const NEW_STATE: &str = "state.new";
+/// The most bytes of a list or a state that are read.
+const LIMIT: u64 = 1 << 30;
+
+/// Where the net lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NetPlace {
+    /// Beside PKGDIR; nowhere, if that is another filesystem.
+    Beside,
+    /// Beside PKGDIR, or else in our folder in it.
+    BesideOrInside,
+}
+
+/// What the net was filled from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NetState {
+    /// The index: device, inode, size, time of change in seconds and nanoseconds.
+    index: [i64; 5],
+    /// What Portage remembered of the update files: path and mtime in seconds.
+    pub(crate) mtimes: HashMap<String, i64>,
+    /// When it was filled, in seconds since the epoch.
+    pub(crate) filled: u64,
+}
+
+/// A package in the net.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Caught {
+    /// Where it lay in PKGDIR.
+    pub(crate) path: PkgPath,
+    /// Its inode, which names the link.
+    inode: u64,
+}
+
+/// The net, open.
+#[derive(Debug)]
+pub(crate) struct Net {
+    folder: Folder,
+}
+
+impl Net {
+    /// Opens the net; none where there is none.
+    ///
+    /// # Errors
+    /// It is there, and not ours, or cannot be read.
+    pub(crate) fn look(pkgdir: &Pkgdir) -> Result<Option<Net>, PkgdirError> {
+        if let Some((parent, name)) = beside(pkgdir)
+            && let Some(folder) = state::ours_in(&parent, &name)?
+        {
+            return Ok(Some(Net { folder }));
+        }
+        let Some(state) = state::State::look(pkgdir)? else { return Ok(None) };
+        Ok(state::existing(&state.folder, INSIDE)?.map(|folder| Net { folder }))
+    }
+
+    /// The same, made where it is not there; none where it can lie nowhere.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn open(pkgdir: &Pkgdir, place: NetPlace, store: &super::Store) -> Result<Option<Net>, PkgdirError> {
+        if let Some((parent, name)) = beside(pkgdir).filter(|(parent, _)| parent.is_beside(&pkgdir.folder)) {
+            if state::ours_in(&parent, &name)?.is_none() {
+                parent.make_folder(&name, rustix::fs::Mode::RWXU)?;
+            }
+            return Ok(state::ours_in(&parent, &name)?.map(|folder| Net { folder }));
+        }
+        match place {
+            NetPlace::Beside => Ok(None),
+            NetPlace::BesideOrInside => Ok(Some(Net { folder: state::below(&store.state.folder, INSIDE)? })),
+        }
+    }
+
+    /// Whether PKGDIR lies so that its net can be beside it.
+    #[must_use]
+    pub(crate) fn can_be_beside(pkgdir: &Pkgdir) -> bool {
+        beside(pkgdir).is_some_and(|(parent, _)| parent.is_beside(&pkgdir.folder))
+    }
+
+    /// What it was filled from; none where it was not, or that cannot be understood.
+    pub(crate) fn state(&self) -> Option<NetState> {
+        let (bytes, _) = self.folder.read(STATE, LIMIT).ok()??;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Whether the index is still the one that the net was filled from.
+    #[must_use]
+    pub(crate) fn is_current(state: Option<&NetState>, pkgdir: &Pkgdir) -> bool {
+        state.map(|state| state.index) == pkgdir.index_identity().map(|identity| identity.numbers())
+    }
+
+    /// The packages in it.
+    pub(crate) fn caught(&self) -> Vec<Caught> {
+        let Ok(Some((bytes, _))) = self.folder.read(LIST, LIMIT) else { return Vec::new() };
+        bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    }
+
+    /// The index as it was.
+    pub(crate) fn old_index(&self) -> Option<PackageIndex> {
+        let (bytes, _) = self.folder.read(OLD_INDEX, super::super::INDEX_LIMIT).ok()??;
+        PackageIndex::parse(bytes, &self.folder.path().join(OLD_INDEX)).ok()
+    }
+
+    /// Opens a package in the net; none where its link is not what the list says.
+    pub(crate) fn file(&self, caught: &Caught) -> Option<Opened> {
+        self.folder.file(&caught.link()).ok().filter(|opened| opened.identity.inode() == caught.inode)
+    }
+
+    /// When a package lost its name in PKGDIR, in seconds since the epoch: unlinking changes the inode.
+    pub(crate) fn lost_at(&self, caught: &Caught) -> Option<i64> {
+        let facts = self.folder.look(&caught.link()).ok()??;
+        #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "the type differs by machine")]
+        Some(facts.st_ctime as i64)
+    }
+
+    /// The packages that are gone from PKGDIR; those whose name another file has are not.
+    pub(crate) fn gone(&self, pkgdir: &Pkgdir) -> Vec<Caught> {
+        self.caught().into_iter().filter(|caught| matches!(pkgdir.identity(&caught.path), Ok(None))).collect()
+    }
+
+    /// The folder and the name of a link, to be given a further name.
+    pub(super) fn place(&self, caught: &Caught) -> (&Folder, String) {
+        (&self.folder, caught.link())
+    }
+
+    /// Gives every signed package of the index its link, takes those away that belong to no package any more, and
+    /// writes down what is so. Packages whose link is there are not opened.
+    ///
+    /// # Errors
+    /// The index cannot be read, or the list not be written. A package that cannot be linked is warned of.
+    pub(crate) fn fill(&self, pkgdir: &Pkgdir, mtimes: HashMap<String, i64>) -> Result<(), PkgdirError> {
+        let Some(identity) = pkgdir.index_identity() else { return Ok(()) };
+        let Some(index) = pkgdir.read_index()? else { return Ok(()) };
+        let known: HashMap<PkgPath, u64> =
+            self.caught().into_iter().map(|caught| (caught.path, caught.inode)).collect();
+        let mut list = Vec::new();
+        let mut failed_links = 0_usize;
+        for number in 0..index.len() {
+            let path = index.fields(number).find(|(key, _)| key == "PATH").map(|(_, path)| path.into_owned());
+            let Some(path) = path.and_then(|path| PkgPath::new(&path).ok()).filter(|path| path.stem().is_some()) else {
+                continue;
+            };
+            match self.catch(pkgdir, path, &known) {
+                Ok(caught) => list.extend(caught),
+                Err(error) => {
+                    failed_links += 1;
+                    log::debug!("{error}");
+                }
+            }
+        }
+        if failed_links > 0 {
+            log::warn!("{failed_links} packages have no link in the safety net {}", self.folder.path().display());
+        }
+        let mut bytes = Vec::new();
+        for caught in &list {
+            let path = || self.folder.path().join(LIST);
+            serde_json::to_writer(&mut bytes, caught).map_err(|source| PkgdirError::State { path: path(), source })?;
+            bytes.push(b'\n');
+        }
+        replace_file(&self.folder, LIST, NEW_LIST, &bytes)?;
+        self.keep_index(pkgdir)?;
+        let filled = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let state = NetState { index: identity.numbers(), mtimes, filled };
+        let bytes = serde_json::to_vec(&state)
+            .map_err(|source| PkgdirError::State { path: self.folder.path().join(STATE), source })?;
+        replace_file(&self.folder, STATE, NEW_STATE, &bytes)?;
+        self.release_others(&list)
+    }
+
+    /// Links one package, if it is signed.
+    fn catch(
+        &self,
+        pkgdir: &Pkgdir,
+        path: PkgPath,
+        known: &HashMap<PkgPath, u64>,
+    ) -> Result<Option<Caught>, PkgdirError> {
+        let folder = match pkgdir.folder_of(&path) {
+            Ok(folder) => folder,
+            Err(error) if error.is_absence() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(there) = folder.identity(path.file_name())? else { return Ok(None) };
+        if known.get(&path) == Some(&there.inode()) {
+            return Ok(Some(Caught { path, inode: there.inode() }));
+        }
+        let opened = folder.file(path.file_name())?;
+        let inode = opened.identity.inode();
+        let shown = pkgdir.path().join(path.as_str());
+        // whether there are signatures is seen from the headers; what cannot be read is caught as well
+        let signed = Container::open(opened.file, &shown).and_then(|container| container.has_signatures());
+        if !signed.unwrap_or(true) {
+            return Ok(None);
+        }
+        let caught = Caught { path, inode };
+        let name = caught.link();
+        match folder.link(caught.path.file_name(), &self.folder, &name) {
+            Ok(()) => {}
+            Err(PkgdirError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        let linked = self.folder.identity(&name)?;
+        if linked.is_some_and(|linked| linked.inode() == inode) {
+            Ok(Some(caught))
+        } else {
+            // another package took the name just now, or the link is one of another time
+            self.folder.remove(&name)?;
+            Err(failed("link", &shown)(std::io::Error::from(rustix::io::Errno::STALE)))
+        }
+    }
+
+    /// Keeps the index as it is now.
+    fn keep_index(&self, pkgdir: &Pkgdir) -> Result<(), PkgdirError> {
+        let (folder, name) = pkgdir.folder.locate(INDEX)?;
+        self.folder.remove(OLD_INDEX)?;
+        if folder.link(&name, &self.folder, OLD_INDEX).is_ok() {
+            return Ok(());
+        }
+        match pkgdir.folder.read(INDEX, super::super::INDEX_LIMIT)? {
+            Some((bytes, _)) => replace_file(&self.folder, OLD_INDEX, "index.new", &bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes away the links of packages that are not in the list.
+    fn release_others(&self, list: &[Caught]) -> Result<(), PkgdirError> {
+        let kept: std::collections::HashSet<String> = list.iter().map(Caught::link).collect();
+        for (name, kind) in self.folder.names()? {
+            let is_link = name.strip_prefix(PREFIX).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+            if is_link && kind == FileType::RegularFile && !kept.contains(&name) {
+                warn_of(self.folder.remove(&name));
+            }
+        }
+        self.folder.sync()
+    }
+
+    /// How many packages it has, and their bytes that lie nowhere else.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        let caught = self.caught();
+        let alone = |caught: &Caught| {
+            let facts = self.folder.look(&caught.link()).ok()??;
+            (facts.st_nlink == 1).then(|| Identity::of(&facts).size())
+        };
+        let bytes = caught.iter().filter_map(alone).sum();
+        (caught.len(), bytes)
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// How the names of links begin.
+const PREFIX: &str = "package.";
+
+impl Caught {
+    fn link(&self) -> String {
+        format!("{PREFIX}{}", self.inode)
+    }
+}
+
+/// The folder that PKGDIR really lies in, and what the net is called there.
+fn beside(pkgdir: &Pkgdir) -> Option<(Folder, String)> {
+    let real: PathBuf = std::fs::canonicalize(pkgdir.path()).ok()?;
+    let name = real.file_name()?.to_str()?;
+    let parent = Folder::open(real.parent()?).ok()?;
+    Some((parent, format!(".{name}.binpkg-resign-net")))
+}
