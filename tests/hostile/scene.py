@@ -96,9 +96,11 @@ NOISE = ("/random_seed", "/trustdb.gpg", ": .", ": home", "/.gnupg")
 
 def ground(lab, layout, pending=True):
     """Packages that a pending move concerns (or none does), root's, and a PKGDIR of the attacker's group."""
+    # the net lies beside PKGDIR, and here nothing may change there
+    words = {"key": lab.key(), "features": LAYOUTS[layout], "variables": {"BINPKG_RESIGN_NET": "no"}}
 
     def fill(path):
-        prefix = Prefix.create(lab, path, key=lab.key(), features=LAYOUTS[layout])
+        prefix = Prefix.create(lab, path, **words)
         prefix.make(
             package("app-misc/one-1", RDEPEND="dev-util/strace"),
             package("app-misc/two-1", RDEPEND="dev-util/strace"),
@@ -114,7 +116,7 @@ def ground(lab, layout, pending=True):
         (prefix.path / "treasure").chmod(0o755)
 
     path = lab.once("templates", f"hostile-{layout}", fill)
-    prefix = Prefix(lab, path, key=lab.key(), features=LAYOUTS[layout]).with_repositories("gentoo").clone()
+    prefix = Prefix(lab, path, **words).with_repositories("gentoo").clone()
     if pending:
         prefix.updates("1Q-2024", MOVE)
     for folder, names, files in os.walk(prefix.pkgdir):

@@ -49,9 +49,7 @@ def test_swapped_while_it_signs(lab, layout, swap):
     if swap == "the folder of the index":
         stage.attack("mkdir idx; mv Packages idx/Packages; ln -s idx/Packages Packages")
     while_signing(stage.prefix, stage.command(SWAPS[swap]), times=TIMES)
-    stage.watch()
     stage.run("apply")
-    stage.run("apply", "--all")
 
 
 @both_layouts
@@ -63,7 +61,6 @@ def test_what_is_left_after_a_swap(lab, layout, swap):
     spoiled = {mine} if swap == "the package, for a link" else set()
     builds = Builds(stage.prefix)
     while_signing(stage.prefix, stage.command(SWAPS[swap]), times=1)
-    stage.watch()
     result = stage.run("apply")
     links = [path for path in stage.pkgdir.rglob("*.gpkg.tar") if path.is_symlink()]
     assert [str(path.relative_to(stage.pkgdir)) for path in links] == sorted(spoiled), result
@@ -102,7 +99,6 @@ def test_links_that_lie_in_wait(lab, layout, link):
     stage.attack(LINKS[link])
     stage.run("apply")
     stage.run("apply", "--all")
-    stage.run("apply", "-p", "--all")
 
 
 RESTLESS = """
