@@ -3,7 +3,7 @@
 import pytest
 
 from tests.e2e.world import LAYOUTS, path_of
-from tests.lab import NEWEST, Prefix, package
+from tests.lab import Prefix, package
 
 MOVE = "move dev-util/strace dev-debug/strace"
 NAMES = ("one", "two", "three", "four", "five")
