@@ -35,16 +35,16 @@ pub(crate) struct Report {
     pub why: Option<String>,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// How a run ended; of two runs, what comes later here counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Status {
-    /// Everything of ours was saved.
-    Done,
-    /// No package of ours is concerned.
-    NothingToDo,
     /// Signing is not configured.
     NotConfigured,
+    /// No package of ours is concerned.
+    NothingToDo,
+    /// Everything of ours was saved.
+    Done,
     /// Some package of ours could not be saved in this run.
     Incomplete,
     /// Wrong configuration, or something that the run could not do without.
@@ -119,6 +119,18 @@ impl Report {
     pub(crate) fn of_error(command: &'static str, mode: Mode, error: String) -> Report {
         let report = Report::new(command, mode, Vec::new(), Duration::ZERO);
         Report { status: Status::Error, error: Some(error), ..report }
+    }
+
+    /// This report and that of another PKGDIR in one.
+    #[must_use]
+    pub(crate) fn and(mut self, other: Report) -> Report {
+        self.packages.extend(other.packages);
+        self.counts = OutcomeCounts::of(&self.packages);
+        self.status = self.status.max(other.status);
+        self.seconds += other.seconds;
+        self.still_held += other.still_held;
+        self.error = self.error.or(other.error);
+        self
     }
 
     /// The exit status that the contract gives it: 0, 1 where a package of ours could not be saved, or 2.

@@ -22,9 +22,22 @@ use crate::resign::{self, Job, Purpose, Results, Settled};
 /// So often a package is taken up that another program changes while it is being signed.
 const ROUNDS: usize = 3;
 
-/// Applies updates to the signed binary packages that are ours.
+/// Applies updates to the signed binary packages that are ours: in PKGDIR, and with ROOT set in that of the running root
+/// as well, since Portage's pass runs over both.
 #[must_use]
 pub(crate) fn apply(run: &Run<'_>, selection: Selection) -> Report {
+    let report = apply_to_one(run, selection);
+    match run.settings.running_root_elsewhere() {
+        Ok(None) => report,
+        Ok(Some(settings)) => {
+            let terminal = run.terminal.clone();
+            report.and(apply_to_one(&Run { settings: &settings, terminal, ..*run }, selection))
+        }
+        Err(error) => report.and(Report::of_error("apply", run.mode, error.to_string())),
+    }
+}
+
+fn apply_to_one(run: &Run<'_>, selection: Selection) -> Report {
     let mut account = Account::new("apply", run.mode);
     if let Err(error) = walk(run, selection, &mut account) {
         account.fail(error);

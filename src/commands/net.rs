@@ -192,16 +192,17 @@ impl Run<'_> {
     }
 }
 
-/// When the first of the updates that concern a package came to this machine, in seconds since the epoch: a file that
-/// is checked out, copied or linked anew has that as its time of change.
-fn came(updates: &UpdateSet, work: &Work) -> i64 {
+/// When the first of the updates that concern a package came to this machine, in seconds and nanoseconds since the
+/// epoch: a file that is checked out, copied or linked anew has that as its time of change.
+fn came(updates: &UpdateSet, work: &Work) -> (i64, i64) {
     let texts: HashSet<&str> =
         work.in_place.iter().flat_map(|edit| &edit.changes).map(|change| change.update.as_str()).collect();
     let files = updates.repos.iter().flat_map(|repo| repo.updates.iter());
     let files: HashSet<&Path> =
         files.filter(|update| texts.contains(update.text.as_str())).map(|update| &*update.file).collect();
-    let times = files.into_iter().filter_map(|file| file.metadata().ok()).map(|facts| facts.ctime());
-    times.min().unwrap_or(i64::MIN)
+    let times =
+        files.into_iter().filter_map(|file| file.metadata().ok()).map(|facts| (facts.ctime(), facts.ctime_nsec()));
+    times.min().unwrap_or((i64::MIN, 0))
 }
 
 fn record(index: &PackageIndex, work: &Work, caught: Caught) -> Option<Removed> {

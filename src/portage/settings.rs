@@ -250,6 +250,18 @@ impl Settings {
         Ok(Some(running))
     }
 
+    /// The same, where its PKGDIR is another one.
+    ///
+    /// # Errors
+    /// One of the configurations cannot be read or understood.
+    pub fn running_root_elsewhere(&self) -> Result<Option<Settings>, SettingsError> {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Ok(match self.running_root()? {
+            Some(running) if real(running.pkgdir()?) != real(self.pkgdir()?) => Some(running),
+            _ => None,
+        })
+    }
+
     /// The mtimedb of a second update pass that Portage runs over the same PKGDIR: that of the running root, where it
     /// is not the target. An update file is pending if either of the two does not know it.
     pub fn second_mtimedb_path(&self) -> Result<Option<PathBuf>, SettingsError> {

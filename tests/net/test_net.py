@@ -49,8 +49,8 @@ def test_what_the_pass_removed_comes_back(lab, layout):
     foretold = prefix.resign_json("apply", "--pretend")
     assert {record["path"] for record in foretold["packages"] if record["outcome"] == "restored"} == concerned
     answer = prefix.resign_json("apply")
-    outcomes = {record["path"]: record["outcome"] for record in answer["packages"]}
-    assert {path for path, outcome in outcomes.items() if outcome == "restored"} == concerned, outcomes
+    outcomes = {(record["path"], record["outcome"]) for record in answer["packages"]}
+    assert {path for path, outcome in outcomes if outcome == "restored"} == concerned, outcomes
     assert concerned <= set(files_of(prefix.pkgdir))
     assert not (prefix.pkgdir / ".binpkg-resign").exists()
     assert_all_verify(prefix)

@@ -153,7 +153,6 @@ def test_emerge_merges_from_it_and_a_sync_uses_it(merged):
     assert_portage_finds_nothing(merged)
 
 
-@pytest.mark.xfail(strict=True, reason="the store asks for debug_assertions, not for the feature fault-injection")
 def test_a_build_for_users_has_no_fault_injection(merged):
     """Not with USE=debug either, with which this one was built. The program under test has it."""
     found = [b"BINPKG_RESIGN_FAULT" in file.read_bytes() for file in (merged.session.program, merged.path / "usr/bin/binpkg-resign")]

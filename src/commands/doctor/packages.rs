@@ -11,8 +11,8 @@ use crate::pkgdir::store::{Net, Reader};
 use crate::plan::Work;
 use crate::portage::index::PackageIndex;
 use crate::portage::names::{PkgPath, SUFFIX};
-use crate::portage::updates::Selection;
 use crate::portage::settings::NetSetting;
+use crate::portage::updates::Selection;
 use crate::report::{bytes, plural};
 
 /// PKGDIR and its index: readable, writable, in agreement.
@@ -91,7 +91,8 @@ pub(super) fn net(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
     match Net::look(&pkgdir) {
         _ if setting == NetSetting::No => doctor.ok("net", "there is no safety net (BINPKG_RESIGN_NET=no)"),
         _ if setting == NetSetting::Auto && !Net::can_be_beside(&pkgdir) => {
-            let text = "there is no safety net: PKGDIR is a mount point of its own, and beside it is another filesystem";
+            let text =
+                "there is no safety net: PKGDIR is a mount point of its own, and beside it is another filesystem";
             doctor.warn("net", text, fix);
         }
         Ok(Some(net)) => {

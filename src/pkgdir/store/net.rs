@@ -136,11 +136,11 @@ impl Net {
         self.folder.file(&caught.link()).ok().filter(|opened| opened.identity.inode() == caught.inode)
     }
 
-    /// When a package lost its name in PKGDIR, in seconds since the epoch: unlinking changes the inode.
-    pub(crate) fn lost_at(&self, caught: &Caught) -> Option<i64> {
+    /// When a package lost its name in PKGDIR, in seconds and nanoseconds since the epoch: unlinking changes the inode.
+    pub(crate) fn lost_at(&self, caught: &Caught) -> Option<(i64, i64)> {
         let facts = self.folder.look(&caught.link()).ok()??;
         #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "the type differs by machine")]
-        Some(facts.st_ctime as i64)
+        Some((facts.st_ctime as i64, facts.st_ctime_nsec as i64))
     }
 
     /// The packages that are gone from PKGDIR; those whose name another file has are not.
