@@ -1,9 +1,10 @@
 //! What the commands that sign have in common: settings, keys, the store, and how a run is begun and ended.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::package::gpkg::{Codec, Compression, Container};
-use crate::package::openpgp::{KeyError, Keyring, SignError, SigningCommand, sign};
+use crate::package::openpgp::{KeyError, Keyring, Patience, Refusals, SignError, SigningCommand, sign};
 use crate::portage::index::{IndexError, PackageIndex};
 pub mod apply;
 pub mod doctor;
@@ -147,7 +148,9 @@ impl Run<'_> {
     /// Our certificates; the inner error is one that concerns the keys, not the configuration.
     pub(crate) fn open_keyring(&self, signing: &Signing) -> Result<Result<Keyring, KeyError>, Error> {
         let migrations = self.settings.key_migrations()?.into_iter().map(|pair| (pair.old, pair.new));
-        let keyring = Keyring::open(Path::new(&signing.home), &signing.key, &migrations.collect::<Vec<_>>());
+        let patience = Patience::new(self.settings.sign_timeout()?, Arc::clone(&self.interrupt.0));
+        let migrations = migrations.collect::<Vec<_>>();
+        let keyring = Keyring::open_within(Path::new(&signing.home), &signing.key, &migrations, &patience);
         Ok(if signing.runs_gpg() { keyring } else { keyring.map(Keyring::with_secret_elsewhere) })
     }
 
@@ -166,7 +169,13 @@ impl Run<'_> {
         let (detached, clear) = (line(sign::Kind::Detached)?, line(sign::Kind::Clear)?);
         let environment = settings.command_environment()?;
         let timeout = settings.sign_timeout()?;
-        Ok(SigningCommand::new(&detached, &clear, &signing.digest, environment, terminal, timeout)?)
+        let command = SigningCommand::new(&detached, &clear, &signing.digest, environment, terminal, timeout)?;
+        Ok(command.stopped_by(Arc::clone(&self.interrupt.0)).remembering(self.refusals()?))
+    }
+
+    /// Where it is remembered that a passphrase or PIN was refused.
+    pub(crate) fn refusals(&self) -> Result<Refusals, Error> {
+        Ok(Refusals::in_file(self.settings.eroot()?.join("var/lib/binpkg-resign/refused")))
     }
 
     /// The programs and settings for packing metadata.

@@ -42,6 +42,7 @@ pub fn retry(run: &Run<'_>) -> Result<Report, Error> {
     if !Store::has_left_overs(run.settings.pkgdir()?) {
         return Ok(Report::nothing("held", run.mode));
     }
+    run.refusals()?.forget();
     let mut store = run.open_store()?;
     let mut jobs = jobs(run, &store)?;
     let outcomes = match jobs.is_empty() {

@@ -48,6 +48,7 @@ pub fn rekey(run: &Run<'_>) -> Result<Report, Error> {
         };
         jobs.push(Job::new(work, base));
     }
+    run.refusals()?.forget();
     let outcomes = match store {
         None => run.pretend(&signing, &jobs, Purpose::Rekey)?,
         Some(mut store) => {

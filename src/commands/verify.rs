@@ -306,10 +306,10 @@ fn judge(what: &str, signatures: &[Signature]) -> Result<State, Fault> {
         state = state.and(match &signature.state {
             SignatureState::Good => State::Ours,
             SignatureState::OtherKey => State::Other,
-            SignatureState::UnknownKey => State::Unknown,
+            SignatureState::UnknownKey | SignatureState::SecretHere => State::Unknown,
             SignatureState::RevokedKey => return wrong("the key is revoked"),
             SignatureState::Expired => return wrong("it had expired, or was made after the key had"),
-            SignatureState::Bad(why) => return wrong(why),
+            SignatureState::Bad(why) | SignatureState::NotChecked(why) => return wrong(why),
         });
     }
     Ok(state)

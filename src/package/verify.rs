@@ -151,6 +151,16 @@ fn judge(signatures: &[Signature], verifier: &Verifier<'_>) -> Result<(String, W
         let key = &signature.key;
         match &signature.state {
             SignatureState::Good | SignatureState::UnknownKey | SignatureState::OtherKey => {}
+            SignatureState::SecretHere => {
+                return Err(refused(format!(
+                    "it is signed with {key}, whose secret half is in the signing home, but which is not the configured \
+                     key; if it signed packages here before, set BINPKG_GPG_SIGNING_KEY_MIGRATION=\"{key}=NEW\" (full \
+                     fingerprints), then run `binpkg-resign held retry`"
+                )));
+            }
+            SignatureState::NotChecked(why) => {
+                return Err(refused(format!("the signature by {key} on its Manifest could not be checked: {why}")));
+            }
             SignatureState::RevokedKey => {
                 return Err(refused(format!("the key that signed it, {key}, is revoked: it may not be ours any more")));
             }
