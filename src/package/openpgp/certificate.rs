@@ -84,7 +84,7 @@ impl Certificate {
     #[must_use]
     pub fn card(&self, exact: Option<&str>) -> Option<&str> {
         let signs = |key: &&KeyFacts| key.signs && exact.is_none_or(|exact| exact == key.fingerprint);
-        self.keys.iter().filter(signs).next_back()?.card.as_deref()
+        self.keys.iter().rfind(signs)?.card.as_deref()
     }
 
     /// Whether a user id of it has this mail address, or is this.

@@ -380,6 +380,16 @@ pub enum Trust {
     Absent,
 }
 
+/// Whether the keys of a home are kept by keyboxd (GnuPG 2.4 and newer).
+#[must_use]
+pub fn uses_keyboxd(home: &Path) -> bool {
+    let files = [home.join("common.conf"), PathBuf::from("/etc/gnupg/common.conf")];
+    let has_it = |file: &PathBuf| {
+        std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.trim() == "use-keyboxd"))
+    };
+    files.iter().any(has_it)
+}
+
 /// How far the keyring in `home` trusts the certificate with this fingerprint; nothing is changed.
 ///
 /// # Errors

@@ -84,6 +84,19 @@ pub enum SignError {
     Verify(#[from] VerifyError),
 }
 
+impl SignError {
+    /// Whether a passphrase or PIN at hand would have helped.
+    #[must_use]
+    pub fn wants_a_passphrase(&self) -> bool {
+        let locked = |cause: &Cause| matches!(cause, Cause::Locked | Cause::Cancelled | Cause::Refused);
+        match self {
+            SignError::TimedOut { why, .. } => why.is_none(),
+            SignError::Failed { cause, .. } => locked(cause),
+            _ => false,
+        }
+    }
+}
+
 const RETRY: &str = "then run `binpkg-resign held retry`";
 
 fn failure(program: &str, status: ExitStatus, words: &str, cause: Cause, card: Option<&str>) -> String {

@@ -229,7 +229,7 @@ fn end(child: &mut Child) {
 }
 
 /// The processes below this one, as /proc has them.
-fn descendants(ancestor: Pid) -> Vec<Pid> {
+pub(super) fn descendants(ancestor: Pid) -> Vec<Pid> {
     let parents: Vec<(Pid, Pid)> = (std::fs::read_dir("/proc").into_iter().flatten().flatten())
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;

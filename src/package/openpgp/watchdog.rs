@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::talk::Patience;
+use super::talk::{Patience, descendants};
 use super::verify::VerifyError;
 
 /// How often the watchdog looks.
@@ -135,10 +135,12 @@ fn verdict(since: Instant, patience: &Patience) -> Result<(), VerifyError> {
     }
 }
 
-/// Ends every process that was started with this gpg home; gpgme detaches its gpg, so that no other way leads to it.
+/// Ends every process that was started with this gpg home, with what it has started; gpgme detaches its gpg, so that no other way leads to it.
 fn end_all_in(home: &Path) {
     for pid in processes_in(home) {
-        let _ = kill_process(pid, Signal::KILL);
+        for pid in descendants(pid).into_iter().chain([pid]) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
 }
 
