@@ -74,3 +74,4 @@ fuzz: setup
 	BINPKG_RESIGN_FUZZ=500000 BINPKG_RESIGN_FULL=1 $(CARGO) test --locked --release --test fuzz --test gpkg --test atoms --test settings
 
 include packaging.mk
+include gnupg.mk
