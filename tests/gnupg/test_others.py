@@ -33,7 +33,8 @@ def test_sequoias_gpg_signs(scene):
     """The signing command is gpg-sq, what verifies is GnuPG's."""
     needs("gpg-sq")
     scene.variables(BINPKG_GPG_SIGNING_BASE_COMMAND="/usr/bin/gpg-sq --sign --armor [PORTAGE_CONFIG]")
-    assert "the signing command works" in scene.prefix.resign("doctor", check=None).text
+    diagnosis = scene.prefix.resign("doctor", check=None)
+    assert "the signing command works" in diagnosis.text, str(diagnosis)
     checked(scene, scene.apply(), RESIGNED)
 
 
@@ -71,7 +72,8 @@ def test_sq_signs_through_a_wrapper(scene):
     script = scene.prefix.write("sq-sign", wrapper.replace("/etc/portage/binhost.pgp", str(secret)))
     script.chmod(0o755)
     scene.variables(BINPKG_GPG_SIGNING_BASE_COMMAND=f"{script} [PORTAGE_CONFIG]")
-    assert "the signing command works" in scene.prefix.resign("doctor", check=None).text
+    diagnosis = scene.prefix.resign("doctor", check=None)
+    assert "the signing command works" in diagnosis.text, str(diagnosis)
     checked(scene, scene.apply(), RESIGNED)
 
 

@@ -305,11 +305,15 @@ const WITHOUT_OUTPUT: [&str; 9] =
     ["output", "o", "status-fd", "logger-fd", "attribute-fd", "max-output", "dry-run", "n", "no-armor"];
 
 /// Whether a clear-signed text is this one: as clear-signing defines it (RFC 9580, 7.2), blanks at the end of a line and
-/// the last line end are not signed, and line ends are all the same.
+/// the last line end are not signed, and line ends are all the same. Sequoia signs the last line end, and adds another
+/// one: empty lines at the end do not count.
 fn is_same_text(signed: &[u8], text: &[u8]) -> bool {
     let lines = |text: &'_ [u8]| -> Vec<Vec<u8>> {
-        let text = text.strip_suffix(b"\n").unwrap_or(text);
-        text.split(|byte| *byte == b'\n').map(|line| trimmed(line).to_vec()).collect()
+        let mut lines: Vec<Vec<u8>> = text.split(|byte| *byte == b'\n').map(|line| trimmed(line).to_vec()).collect();
+        while lines.last().is_some_and(Vec::is_empty) {
+            lines.pop();
+        }
+        lines
     };
     lines(signed) == lines(text)
 }
@@ -328,10 +332,10 @@ mod tests {
 
     #[test]
     fn what_clear_signing_leaves_out_makes_no_other_text() {
-        for (one, other) in [("a\nb\n", "a\nb"), ("a\nb\n", "a \r\nb\t\r\n"), ("", "\n")] {
+        for (one, other) in [("a\nb\n", "a\nb"), ("a\nb\n", "a \r\nb\t\r\n"), ("", "\n"), ("a\n\n", "a\n")] {
             assert!(is_same_text(one.as_bytes(), other.as_bytes()), "{one:?} {other:?}");
         }
-        for (one, other) in [("a\nb\n", "a\n\nb\n"), ("a\n", "a\n\n"), ("a\n", " a\n"), ("a\nb", "ab")] {
+        for (one, other) in [("a\nb\n", "a\n\nb\n"), ("a\n", "\na\n"), ("a\n", " a\n"), ("a\nb", "ab")] {
             assert!(!is_same_text(one.as_bytes(), other.as_bytes()), "{one:?} {other:?}");
         }
     }
