@@ -78,3 +78,4 @@ fuzz: setup
 	BINPKG_RESIGN_FULL=1 $(CARGO) test --locked --release --test gpkg --test atoms --test settings
 
 include packaging.mk
+include gnupg.mk

@@ -12,11 +12,12 @@ mod concerned;
 mod net;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::interrupt::Interrupt;
 use crate::outcome::Reason;
 use crate::package::gpkg::{Codec, Compression};
-use crate::package::openpgp::{KeyError, Keyring, SignError, SigningCommand, sign};
+use crate::package::openpgp::{self, KeyError, Keyring, Refusals, SignError, SigningCommand, sign};
 use crate::pkgdir::store::{IndexCompression, Patience, Reader, Store};
 use crate::pkgdir::{Pkgdir, PkgdirError};
 use crate::plan::Layout;
@@ -229,7 +230,9 @@ impl Run<'_> {
     /// Our certificates; the inner error is one that concerns the keys, not the configuration.
     fn open_keyring(&self, signing: &Signing) -> Result<Result<Keyring, KeyError>, Error> {
         let migrations = self.settings.key_migrations()?.into_iter().map(|pair| (pair.old, pair.new));
-        let keyring = Keyring::open(Path::new(&signing.home), &signing.key, &migrations.collect::<Vec<_>>());
+        let patience = openpgp::Patience::new(self.settings.sign_timeout()?, Arc::clone(&self.interrupt.0));
+        let migrations = migrations.collect::<Vec<_>>();
+        let keyring = Keyring::open_within(Path::new(&signing.home), &signing.key, &migrations, &patience);
         Ok(if signing.runs_gpg() { keyring } else { keyring.map(Keyring::with_secret_elsewhere) })
     }
 
@@ -248,7 +251,13 @@ impl Run<'_> {
         let (detached, clear) = (line(sign::Kind::Detached)?, line(sign::Kind::Clear)?);
         let environment = settings.command_environment()?;
         let timeout = settings.sign_timeout()?;
-        Ok(SigningCommand::new(&detached, &clear, &signing.digest, environment, terminal, timeout)?)
+        let command = SigningCommand::new(&detached, &clear, &signing.digest, environment, terminal, timeout)?;
+        Ok(command.stopped_by(Arc::clone(&self.interrupt.0)).remembering(self.refusals()?))
+    }
+
+    /// Where it is remembered that a passphrase or PIN was refused.
+    fn refusals(&self) -> Result<Refusals, Error> {
+        Ok(Refusals::in_file(self.settings.eroot()?.join("var/lib/binpkg-resign/refused")))
     }
 
     /// The programs and settings for packing metadata.

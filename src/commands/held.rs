@@ -64,6 +64,7 @@ fn try_again(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
         account.add(outcomes);
         return error.map_or(Ok(()), Err);
     }
+    run.refusals()?.forget();
     let mut store = run.open_store(&pkgdir)?;
     if let Some(net) = &net {
         run.take_back(net, &mut store);

@@ -43,6 +43,7 @@ fn walk(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
     if read_index(&pkgdir)?.is_none() {
         return Ok(());
     }
+    run.refusals()?.forget();
     let mut store = run.open_store(&pkgdir)?;
     // with the lock, since another run may have had it until now
     let mut ended = Ok(());

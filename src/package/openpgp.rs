@@ -1,16 +1,32 @@
 //! OpenPGP: whose a signature is, and making new ones. The only place that knows gpgme and the signing command.
 //!
-//! gpgme finds keys and verifies; the signing itself runs `BINPKG_GPG_SIGNING_BASE_COMMAND`, as Portage does
-//! (`portage/gpg.py`, `gpkg.py: checksum_helper`), because gpgme knows no digest, wrapper, lock or passphrase file.
-//! Nothing here imports into, or writes to, a keyring of the user's, and no network is used.
+//! gpgme verifies, in a private home. gpg itself is asked for the keys of the user's home, with a deadline, which gpgme
+//! has none of: agents hang, and locks are left behind. The signing runs `BINPKG_GPG_SIGNING_BASE_COMMAND`, as Portage
+//! does (`portage/gpg.py`, `gpkg.py: checksum_helper`), because gpgme knows no digest, wrapper, lock or passphrase
+//! file. Nothing here imports into, or writes to, a keyring of the user's, and no network is used.
 
+pub mod card;
+mod certificate;
+mod command;
+mod gpg;
 pub mod keys;
+mod packet;
+mod private;
+mod reasons;
+mod refusal;
 pub mod sign;
 mod talk;
 pub mod verify;
+mod watchdog;
 
-pub use keys::{Certificate, KeyError, Keyring};
-pub use sign::{SignError, Signer, SigningCommand};
+pub use certificate::{Certificate, KeyFacts};
+pub use command::SigningCommand;
+pub use gpg::GpgError;
+pub use keys::{KeyError, Keyring};
+pub use reasons::Cause;
+pub use refusal::Refusals;
+pub use sign::{SignError, Signer};
+pub use talk::Patience;
 pub use verify::{Signature, SignatureState, Verifier, VerifyError};
 
 /// An OpenPGP context for the gpg home `home`, that reads no network and changes no trust.

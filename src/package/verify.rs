@@ -89,6 +89,15 @@ pub enum SignatureFault {
     /// It is not over these bytes, or too weak.
     #[error("{0}")]
     Bad(String),
+    /// It could not be checked, though its key should be known.
+    #[error("it could not be checked: {0}")]
+    NotChecked(String),
+    /// Its key is one of ours that is not configured.
+    #[error(
+        "the secret half of that key is in the signing home, but it is not the configured key; if it signed packages here \
+         before, set BINPKG_GPG_SIGNING_KEY_MIGRATION=\"OLD=NEW\" (full fingerprints), then run `binpkg-resign held retry`"
+    )]
+    AnotherOfOurs,
 }
 
 /// A package whose Manifest we have signed, with metadata that the Manifest vouches for. Only [`verify`] makes one.
@@ -302,6 +311,8 @@ fn judge(part: &str, signatures: &[Signature], verifier: &Verifier<'_>, path: &P
     for signature in signatures {
         let fault = match &signature.state {
             SignatureState::Good | SignatureState::UnknownKey | SignatureState::OtherKey => continue,
+            SignatureState::SecretHere => SignatureFault::AnotherOfOurs,
+            SignatureState::NotChecked(why) => SignatureFault::NotChecked(why.clone()),
             SignatureState::RevokedKey => SignatureFault::Revoked,
             SignatureState::Expired => SignatureFault::Expired,
             SignatureState::Bad(why) => SignatureFault::Bad(why.clone()),

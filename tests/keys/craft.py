@@ -59,13 +59,15 @@ def changed(data):
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
-def faulty(kind, members, ours, stranger, acquaintance):
+def faulty(kind, members, ours, stranger, friend, acquaintance):
     """The members of the package of that kind of the table."""
     match kind:
         case "unsigned":
             return members
         case "stranger":
             return seal(members, stranger)
+        case "friend":
+            return seal(members, friend)
         case "acquaintance":
             return seal(members, acquaintance)
         case "two-signatures":

@@ -13,8 +13,10 @@ from tests.lab.command import base_environment, run
 from tests.lab.session import Key
 
 PASSPHRASE = "correct horse"
-THEN = ("--faked-system-time", "20200101T000000")
-LATER = ("--faked-system-time", "20200601T000000")
+# The clock stands still (`!`): what takes gpg a second must not make a subkey older than its key.
+THEN = ("--faked-system-time", "20200101T000000!")
+NEXT_DAY = ("--faked-system-time", "20200102T000000!")
+LATER = ("--faked-system-time", "20200601T000000!")
 
 PINENTRY = '''#!{python}
 """A person at a terminal, as gpg-agent sees them: Assuan on stdin and stdout. {what}"""
@@ -60,8 +62,11 @@ class Home:
 
     @classmethod
     def fresh(cls, lab):
-        """A new, empty one."""
-        return cls(lab.directory("g"))
+        """A new, empty one; with BINPKG_RESIGN_KEYBOXD set its public keys are kept by keyboxd (GnuPG 2.4)."""
+        home = cls(lab.directory("g"))
+        if os.environ.get("BINPKG_RESIGN_KEYBOXD"):
+            (home.path / "common.conf").write_text("use-keyboxd\n")
+        return home
 
     def gpg(self, *words, stdin=None, check=0, passphrase=""):
         """Runs gpg; the passphrase never goes through a pinentry here."""
@@ -71,13 +76,17 @@ class Home:
 
     def add(self, who, *more, algorithm="ed25519", usage="sign", expires="never", passphrase=""):
         """A new primary key; its fingerprint."""
-        self.gpg(*more, "--quick-generate-key", f"{who} <{who}@example.org>", algorithm, usage, expires, passphrase=passphrase)
-        return self.keys()[-1]
+        user = f"{who} <{who}@example.org>"
+        return self._made(*more, "--quick-generate-key", user, algorithm, usage, expires, passphrase=passphrase)
 
-    def add_subkey(self, fingerprint, *more, expires="never"):
+    def add_subkey(self, fingerprint, *more, algorithm="ed25519", expires="never"):
         """A new signing subkey; its fingerprint."""
-        self.gpg(*more, "--quick-add-key", fingerprint, "ed25519", "sign", expires)
-        return self.keys(fingerprint)[-1]
+        return self._made(*more, "--quick-add-key", fingerprint, algorithm, "sign", expires)
+
+    def _made(self, *words, passphrase=""):
+        """The fingerprint of the key that gpg says it has made: listings have an order of their own."""
+        said = self.gpg("--status-fd", "1", *words, passphrase=passphrase).out
+        return re.search(r"KEY_CREATED \w (\w+)", said)[1]
 
     def keys(self, *which):
         """Every fingerprint, of subkeys too, in the order of the keyring."""
@@ -263,6 +272,7 @@ def ring(lab, name):
     made = _ring(lab, home, key, name, passphrase)
     other = home.add("acquaintance", *THEN)
     made.acquaintance = Signer(home, other)
+    home.gpg("--import", stdin=friend(lab).home.certificates().encode())
     return made
 
 
@@ -281,24 +291,24 @@ def _ring(lab, home, key, name, passphrase):
             subkey = home.add_subkey(key)
             return replace(plain, signs=subkey, change=lambda: home.secret_file(key).unlink())
         case "superseded":
-            old = home.add_subkey(key, *THEN)
+            old = home.add_subkey(key, *NEXT_DAY)
             made = replace(plain, ours=Signer(home, f"{old}!", LATER))
             made.change = lambda: setattr(made, "signs", home.add_subkey(key))
             return made
         case "exact":
-            old = home.add_subkey(key, *THEN)
+            old = home.add_subkey(key, *NEXT_DAY)
             home.add_subkey(key, *LATER)
             return replace(plain, setting=f"{old}!", signs=old, ours=Signer(home, f"{old}!"))
         case "exact-primary":
             home.add_subkey(key, *LATER)
             return replace(plain, setting=f"{key}!", ours=Signer(home, f"{key}!"))
         case "expired-subkey":
-            old = home.add_subkey(key, *THEN, expires="1y")
+            old = home.add_subkey(key, *NEXT_DAY, expires="1y")
             made = replace(plain, ours=Signer(home, f"{old}!", LATER))
             made.change = lambda: setattr(made, "signs", home.add_subkey(key))
             return made
         case "revoked-subkey":
-            old = home.add_subkey(key, *THEN)
+            old = home.add_subkey(key, *NEXT_DAY)
             made = replace(plain, ours=Signer(home, f"{old}!", LATER))
 
             def change():
@@ -310,7 +320,7 @@ def _ring(lab, home, key, name, passphrase):
         case "expired":
             return replace(plain, ours=Signer(home, key, LATER), mend=home.follow)
         case "expired-exact":
-            old = home.add_subkey(key, *THEN, expires="1y")
+            old = home.add_subkey(key, *NEXT_DAY, expires="1y")
             home.add_subkey(key, *LATER)
             return replace(plain, setting=f"{old}!", ours=Signer(home, f"{old}!", LATER), signs=old, mend=home.follow)
         case "late":
@@ -338,12 +348,20 @@ def _ring(lab, home, key, name, passphrase):
 
 def stranger(lab):
     """Somebody else, known to clients and to nobody here; one a session."""
+    return _somebody(lab, "stranger")
 
+
+def friend(lab):
+    """Somebody else whose public key is in the signing home; one a session."""
+    return _somebody(lab, "friend")
+
+
+def _somebody(lab, who):
     def make(path):
-        Home(path).add("stranger", *THEN)
+        Home(path).add(who, *THEN)
         Home(path).kill_agent()
 
-    home = Home(lab.once("keys", "keys-stranger", make))
+    home = Home(lab.once("keys", f"keys-{who}", make))
     return Signer(home, home.keys()[0])
 
 

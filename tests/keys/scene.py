@@ -30,7 +30,7 @@ class Scene:
             PORTAGE_TRUST_HELPER=helper,
             **variables,
         )
-        self.stranger = homes.stranger(lab)
+        self.stranger, self.friend = homes.stranger(lab), homes.friend(lab)
         self.paths = {}
         for kind in kinds:
             for number in range(1, copies + 1 if kind == "ours" else 2):
@@ -49,7 +49,8 @@ class Scene:
         changed, pkgdir = {}, self.prefix.pkgdir
         for name, path in self.paths.items():
             kind, file = name.split()[0], pkgdir / path
-            members = craft.faulty(kind, craft.take_apart(file), self.ring.ours, self.stranger, self.ring.acquaintance)
+            signers = (self.ring.ours, self.stranger, self.friend, self.ring.acquaintance)
+            members = craft.faulty(kind, craft.take_apart(file), *signers)
             craft.put_together(file, members)
             if kind == "truncated":
                 os.truncate(file, file.stat().st_size // 3)
@@ -149,7 +150,7 @@ class Scene:
 
     def named(self, says):
         """The key that stands for a name in the table, as gpg names unknown ones: by the end of its fingerprint."""
-        known = {"STRANGER": self.stranger.key, "ACQUAINTANCE": self.ring.acquaintance.key}
+        known = {"STRANGER": self.stranger.key, "FRIEND": self.friend.key, "ACQUAINTANCE": self.ring.acquaintance.key}
         return known[says][-16:] if says in known else says
 
 

@@ -20,6 +20,7 @@ class Standing(Enum):
     UNSIGNED = "not signed at all: Portage updates it by itself"
     OURS = "signed by us, and whole"
     FOREIGN = "signed by somebody else, or by us and somebody else"
+    FORMER = "signed with a key that we have, and that is not the configured one: it may have been"
     WRONG = "claims to be ours, but something about it is wrong"
     UNREADABLE = "no package at all, so that nobody knows whether it was signed"
 
@@ -45,7 +46,8 @@ PACKAGES = {
     "outside": PackageKind("ours, with text before and after the signed part of its Manifest", Standing.OURS, True),
     "unsigned": PackageKind("not signed", Standing.UNSIGNED, False),
     "stranger": PackageKind("signed with a key that is not in the signing home", Standing.FOREIGN, True, "STRANGER"),
-    "acquaintance": PackageKind("signed with another key of the signing home", Standing.FOREIGN, True, "ACQUAINTANCE"),
+    "friend": PackageKind("signed with a key whose public half is in the signing home", Standing.FOREIGN, True, "FRIEND"),
+    "acquaintance": PackageKind("signed with another secret key of the signing home", Standing.FORMER, True, "ACQUAINTANCE"),
     "two-signatures": PackageKind("its Manifest is signed by us and a stranger", Standing.FOREIGN, True, "STRANGER"),
     "two-messages": PackageKind("its Manifest is a stranger's signed text before ours", Standing.WRONG, False),
     "borrowed": PackageKind("has the Manifest, well signed, of another package of ours", Standing.WRONG, False),
@@ -144,6 +146,8 @@ def outcome(key, package, agent=None, foreign="leave"):
             return Outcome(HELD)
         case _ if key.unknown:
             return Outcome(HELD, key.unknown)
+        case Standing.FORMER:
+            return Outcome(HELD, package.says)
         case Standing.FOREIGN:
             return Outcome(HELD if foreign == "hold" else FOREIGN, package.says)
         case Standing.WRONG if key.refused:

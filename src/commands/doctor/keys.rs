@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use super::Doctor;
 use crate::commands::{Error, Run};
-use crate::package::openpgp::{Keyring, Signer, keys};
+use crate::package::openpgp::card::{ALL_TRIES, Card};
+use crate::package::openpgp::{Keyring, SignError, Signer, keys};
 use crate::portage::settings::Signing;
 
 /// A key that expires within this time is warned of.
@@ -25,7 +26,13 @@ pub(super) fn keys_of(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing) -> 
         doctor.problem("key", problem.to_string(), "packages are held until the key can sign");
         return Ok(());
     }
-    doctor.ok("key", format!("the secret key {name} is there"));
+    let usable = match keyring.card() {
+        None => {
+            doctor.ok("key", format!("the secret key {name} is there"));
+            true
+        }
+        Some(serial) => card(doctor, signing, &name, serial),
+    };
     match expiry(&keyring) {
         Some(text) => {
             let fix = format!("gpg --homedir {} --quick-set-expire {} 2y", signing.home, certificate.fingerprint);
@@ -33,7 +40,9 @@ pub(super) fn keys_of(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing) -> 
         }
         None => doctor.ok("expiry", "the signing key does not expire within 30 days"),
     }
-    test_signature(doctor, run, signing, &keyring)?;
+    if usable {
+        test_signatures(doctor, run, signing, &keyring)?;
+    }
     clients(doctor, run, &certificate.fingerprint)
 }
 
@@ -45,23 +54,68 @@ pub(crate) fn expiry(keyring: &Keyring) -> Option<String> {
     (left < SOON).then(|| format!("the signing key expires in {} days", left.as_secs() / 86400))
 }
 
-/// Signs nothing, without a terminal, as a sync under cron would.
-fn test_signature(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing, keyring: &Keyring) -> Result<(), Error> {
+/// Whether the card with the key is there, and nothing is lost by trying it.
+fn card(doctor: &mut Doctor, signing: &Signing, name: &str, serial: &str) -> bool {
+    let number = Card::printed(serial);
+    let home = &signing.home;
+    let found = match Card::in_reader(Path::new(home)) {
+        Some(found) if found.serial == serial => found,
+        other => {
+            let instead = other.map(|other| format!(", another one is ({})", Card::printed(&other.serial)));
+            let text = format!("the key {name} is on the card {number}, which is not there{}", instead.unwrap_or_default());
+            doctor.problem("key", text, "insert it; packages are held until then");
+            return false;
+        }
+    };
+    doctor.ok("key", format!("the key {name} is on the card {number}, which is there"));
+    if found.asks_each_time {
+        doctor.warn(
+            "card",
+            "the card asks for its PIN at each signature: once, and twice for each package (21 times for 10 packages)",
+            &format!("to be asked once: gpg --homedir {home} --card-edit, then admin and forcesig"),
+        );
+    }
+    match found.tries_left {
+        Some(left) if left < ALL_TRIES => {
+            let text = format!("a wrong PIN was given to the card, {left} tries are left; no signature is tried");
+            let fix = "sign something in a terminal with the right PIN, which sets the counter back; if the signing \
+                       command has the PIN from a file, correct that";
+            doctor.problem("card", text, fix);
+            false
+        }
+        _ => true,
+    }
+}
+
+/// Signs nothing, as a file and as a text, without a terminal, as a sync under cron would.
+fn test_signatures(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing, keyring: &Keyring) -> Result<(), Error> {
     let command = match run.signing_command_without_terminal(signing) {
         Ok(command) => command,
         Err(error) => {
-            doctor.problem("command", error.to_string(), "mend BINPKG_GPG_SIGNING_BASE_COMMAND in make.conf");
+            doctor.problem("command", error.to_string(), "fix BINPKG_GPG_SIGNING_BASE_COMMAND in make.conf");
             return Ok(());
         }
     };
-    match Signer::new(&command, keyring.verifier().map_err(crate::package::openpgp::SignError::from)?).detached(b"") {
+    let mut signer = Signer::new(&command, keyring.verifier().map_err(SignError::from)?);
+    let signed = signer.detached(b"").and_then(|_| signer.clear("a test by binpkg-resign\n"));
+    match signed {
         Ok(_) => doctor.ok("command", "the signing command works, also without a terminal"),
-        Err(error) => doctor.warn(
+        Err(error @ (SignError::Start { .. } | SignError::Rubbish { .. })) => {
+            doctor.problem("command", error.to_string(), "packages are held until it signs as Portage asks it to");
+        }
+        Err(error @ SignError::RefusedBefore { .. }) => {
+            let fix = "correct the passphrase or PIN, then run `binpkg-resign held retry`; packages are held until then";
+            doctor.problem("command", error.to_string(), fix);
+        }
+        Err(error) if error.wants_a_passphrase() => doctor.warn(
             "command",
             format!("no signature without a terminal: {error}"),
             "packages that a sync under cron concerns would be held; give the command its passphrase \
              (--pinentry-mode loopback --passphrase-file …) or unlock the key before",
         ),
+        Err(error) => {
+            doctor.problem("command", format!("no signature without a terminal: {error}"), "packages are held until it signs");
+        }
     }
     Ok(())
 }
@@ -74,6 +128,11 @@ fn clients(doctor: &mut Doctor, run: &Run<'_>, fingerprint: &str) -> Result<(), 
          (getuto does it)"
     );
     match keys::trust_in(Path::new(&home), fingerprint) {
+        Ok(keys::Trust::Full) if keys::uses_keyboxd(Path::new(&home)) => doctor.warn(
+            "trust",
+            format!("{home} trusts the key, but keeps it in keyboxd, which Portage cannot use as nobody"),
+            "if this host installs its own packages: remove use-keyboxd from its common.conf, and import the key again",
+        ),
         Ok(keys::Trust::Full) => doctor.ok("trust", format!("{home} trusts the key")),
         Ok(keys::Trust::Less) => doctor.warn("trust", format!("{home} has the key, but does not trust it"), &fix),
         Ok(keys::Trust::Absent) => doctor.warn("trust", format!("{home} does not have the key"), &fix),

@@ -1,14 +1,16 @@
 //! The certificates that count as ours, pinned in a private gpg home.
 
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use gpgme::KeyListMode;
-
+use super::certificate::{Certificate, KeyFacts};
+use super::gpg::{Answer, Gpg, GpgError, Options};
+use super::private::PrivateHome;
+use super::talk::Patience;
 use super::verify::{Verifier, VerifyError};
+use super::watchdog::Watchdog;
 
 /// Why the keys cannot be used. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +26,8 @@ pub enum KeyError {
     /// gpg itself cannot be run.
     #[error("gpg cannot be used ({source}); is app-crypt/gnupg installed?")]
     Engine {
-        /// What gpgme said.
-        source: gpgme::Error,
+        /// Why not.
+        source: GpgError,
     },
     /// No key fits the setting.
     #[error("the gpg home {} has no key {key} (BINPKG_GPG_SIGNING_KEY); list its keys with `gpg --homedir {} --list-secret-keys`", home.display(), home.display())]
@@ -70,14 +72,32 @@ pub enum KeyError {
         key: String,
     },
     /// gpg could not list or export keys.
-    #[error("gpg could not {action} in {}: {source}", home.display())]
+    #[error("gpg could not {action} in {} ({source})", home.display())]
     Gpg {
         /// The home.
         home: PathBuf,
         /// What was being done.
         action: &'static str,
-        /// What gpgme said.
-        source: gpgme::Error,
+        /// Why not.
+        source: GpgError,
+    },
+    /// The agent, which has the secret keys, cannot be reached.
+    #[error("the gpg agent of {} cannot be reached, so that nothing can be signed: {advice} (gpg: {words})", home.display())]
+    Agent {
+        /// The home.
+        home: PathBuf,
+        /// What to do.
+        advice: String,
+        /// What gpg said.
+        words: String,
+    },
+    /// A certificate that is in the home does not arrive in the private one.
+    #[error("gpg does not find the certificate {fingerprint} where it was put for verifying; see /etc/gnupg/gpg.conf and /etc/gnupg/common.conf (gpg: {words})")]
+    NotExported {
+        /// Its fingerprint.
+        fingerprint: String,
+        /// What gpg said.
+        words: String,
     },
     /// The private home could not be made.
     #[error("cannot make a private gpg home below {}: {source}", directory.display())]
@@ -89,93 +109,11 @@ pub enum KeyError {
     },
 }
 
-/// A certificate: a primary key with its subkeys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// The primary key's fingerprint, upper-case hex.
-    pub fingerprint: String,
-    /// The first user id, as gpg shows it.
-    pub user_id: String,
-    /// Whether the certificate is revoked.
-    pub revoked: bool,
-    /// The keys: the primary one first, then the subkeys.
-    pub keys: Vec<KeyFacts>,
-}
-
-/// One key of a certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFacts {
-    /// Its fingerprint, upper-case hex.
-    pub fingerprint: String,
-    /// When it expires, if ever.
-    pub expires: Option<SystemTime>,
-    /// Whether it is revoked.
-    pub revoked: bool,
-    /// Whether it is able to sign.
-    pub signs: bool,
-    /// Whether its secret half is in the home (also as a stub for a card).
-    pub secret: bool,
-}
-
-impl Certificate {
-    fn from_key(key: &gpgme::Key) -> Option<Certificate> {
-        let user_id = key.user_ids().next().and_then(|user| user.id().ok().map(str::to_owned));
-        Some(Certificate {
-            fingerprint: key.fingerprint().ok()?.to_owned(),
-            user_id: user_id.unwrap_or_default(),
-            revoked: key.is_revoked(),
-            keys: (key.subkeys())
-                .filter_map(|subkey| {
-                    Some(KeyFacts {
-                        fingerprint: subkey.fingerprint().ok()?.to_owned(),
-                        expires: subkey.expiration_time(),
-                        revoked: subkey.is_revoked(),
-                        signs: subkey.can_sign() && !subkey.is_disabled(),
-                        secret: subkey.is_secret(),
-                    })
-                })
-                .collect(),
-        })
-    }
-
-    /// The key of this certificate that `id` names: a fingerprint, or a key id (its end).
-    #[must_use]
-    pub fn key(&self, id: &str) -> Option<&KeyFacts> {
-        let id = id.trim_start_matches("0x").to_ascii_uppercase();
-        if id.len() < 16 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        self.keys.iter().find(|key| key.fingerprint.ends_with(&id))
-    }
-
-    /// Whether what `key`, one of its keys, has signed is still accepted: neither it nor the primary key has expired or
-    /// is revoked.
-    #[must_use]
-    pub fn is_valid(&self, key: &KeyFacts) -> bool {
-        let now = SystemTime::now();
-        let lives = |key: &KeyFacts| !key.revoked && key.expires.is_none_or(|time| time > now);
-        !self.revoked && lives(key) && self.keys.first().is_none_or(lives)
-    }
-
-    /// When the last of its keys that can sign will have expired; `None` for never.
-    #[must_use]
-    pub fn signing_expires(&self, exact: Option<&str>) -> Option<SystemTime> {
-        let primary_expires = self.keys.first().and_then(|key| key.expires);
-        let mut last = None;
-        // a wrapper may sign on another machine, with no secret half here
-        let here = self.keys.iter().any(|key| key.signs && key.secret);
-        for key in self.keys.iter().filter(|key| key.signs && key.secret == here && !key.revoked) {
-            if exact.is_some_and(|exact| exact != key.fingerprint) {
-                continue;
-            }
-            match key.expires {
-                None => return primary_expires,
-                Some(time) => last = last.max(Some(time)),
-            }
-        }
-        match (last, primary_expires) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+impl KeyError {
+    pub(super) fn of_gpg(home: &Path, action: &'static str, source: GpgError) -> KeyError {
+        match source {
+            source @ (GpgError::Start { .. } | GpgError::Engine(_)) => KeyError::Engine { source },
+            source => KeyError::Gpg { home: home.to_owned(), action, source },
         }
     }
 }
@@ -183,37 +121,85 @@ impl Certificate {
 /// What counts as ours: the certificate of the signing key, and those it has replaced.
 #[derive(Debug)]
 pub struct Keyring {
-    private_home: tempfile::TempDir,
+    // before the home, so that nothing is watched that is gone
+    watchdog: Watchdog,
+    private_home: PrivateHome,
     signing: Certificate,
     exact: Option<String>,
     unusable: Option<Arc<KeyError>>,
     migrated: Vec<Certificate>,
+    origin: Option<Origin>,
+    patience: Patience,
+}
+
+/// Where the signing key is, for questions that come up later.
+#[derive(Debug)]
+struct Origin {
+    program: PathBuf,
+    home: PathBuf,
+    options: Options,
+    /// The keys that were asked for already.
+    asked: Mutex<BTreeMap<String, SecretHalf>>,
+}
+
+/// Where the secret half of a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SecretHalf {
+    /// In the signing home, as a file of its agent.
+    InHome,
+    /// Not there.
+    NotInHome,
 }
 
 impl Keyring {
-    /// Finds the certificate that `key` (as `gpg --local-user` takes it) selects in `home`, and those that it has
-    /// replaced (`migrations`: pairs of fingerprints, old and new), and exports them to a private home that holds
-    /// nothing else. A pair whose new key is not the one that signs concerns nothing here.
-    ///
-    /// A key that is there but cannot sign (expired, revoked, no secret half) still tells whose packages are ours; see
-    /// [`Keyring::unusable`].
+    /// [`Keyring::open_within`] a minute for each question to gpg.
     ///
     /// # Errors
     /// The home or gpg cannot be used, or no key fits.
     pub fn open(home: &Path, key: &str, migrations: &[(String, String)]) -> Result<Keyring, KeyError> {
+        Keyring::open_within(home, key, migrations, &Patience::default())
+    }
+
+    /// Finds the certificate that `key` (as `gpg --local-user` takes it) selects in `home`, and those that it has
+    /// replaced (`migrations`: pairs of fingerprints, old and new), and copies them to a private home that holds
+    /// nothing else. A pair whose new key is not the one that signs concerns nothing here.
+    ///
+    /// A key that is there but cannot sign (expired, revoked, no secret half, no agent) still tells whose packages are
+    /// ours; see [`Keyring::unusable`]. gpg is waited for as long as `patience` says, here and when verifying.
+    ///
+    /// # Errors
+    /// The home or gpg cannot be used, or no key fits.
+    pub fn open_within(
+        home: &Path,
+        key: &str,
+        migrations: &[(String, String)],
+        patience: &Patience,
+    ) -> Result<Keyring, KeyError> {
         std::fs::read_dir(home).map_err(|source| KeyError::Home { home: home.to_owned(), source })?;
-        let gpg = |action| {
-            let home = home.to_owned();
-            move |source| KeyError::Gpg { home, action, source }
-        };
-        let mut context = super::context(home).map_err(|source| KeyError::Engine { source })?;
+        let program = program()?;
+        let failed = |action| move |source| KeyError::of_gpg(home, action, source);
+        let mut gpg = Gpg { program: &program, home, options: Options::None, patience };
         let name = key.strip_suffix('!').unwrap_or(key);
-        let (signing, signing_key, unusable) = find_signing(&mut context, home, key, name)?;
+        let mut found = list(&gpg, name).map_err(failed("list the keys"))?;
+        if found.is_empty() {
+            // the home's gpg.conf may name another keyring
+            gpg.options = Options::OfHome;
+            found = list(&gpg, name).map_err(failed("list the keys"))?;
+        }
+        if found.is_empty() {
+            return Err(KeyError::Missing { home: home.to_owned(), key: key.to_owned() });
+        }
+        let agent = ask_agent(&gpg, &mut found);
+        let (signing, unusable) = choose(found, home, key, name)
+            .ok_or_else(|| KeyError::Missing { home: home.to_owned(), key: key.to_owned() })?;
+        // that the agent cannot be asked explains why it has no secret key
+        let unusable = match (unusable, agent) {
+            (Some(KeyError::NoSecret { .. }), Err(error)) => Some(error),
+            (unusable, _) => unusable,
+        };
         let exact = (key.ends_with('!')).then(|| signing.key(name).map(|k| k.fingerprint.clone())).flatten();
 
-        let mut certificates = Vec::new();
-        let mut exported = Vec::new();
-        let mut export = vec![signing_key];
+        let mut migrated: Vec<Certificate> = Vec::new();
         for (fingerprint, new) in migrations {
             if signing.key(new).is_none() {
                 log::warn!(
@@ -222,36 +208,57 @@ impl Keyring {
                 );
                 continue;
             }
-            // not `get_key`: gpgme makes another context for it, with the trust model of the home
-            let found = context.find_keys([fingerprint.as_str()]).and_then(|mut keys| keys.next().transpose());
-            match found.map_err(gpg("look up a migrated key"))? {
-                Some(key) => {
-                    certificates.extend(Certificate::from_key(&key));
-                    export.push(key);
-                }
+            match list(&gpg, fingerprint).map_err(failed("look up a migrated key"))?.into_iter().next() {
+                Some(certificate) => migrated.push(certificate),
                 None => log::warn!("{fingerprint} of BINPKG_GPG_SIGNING_KEY_MIGRATION is not in {}", home.display()),
             }
         }
-        context
-            .export_keys(&export, gpgme::ExportMode::empty(), &mut exported)
-            .map_err(gpg("export the public keys"))?;
-        let private_home = private_home(&exported)?;
-        Ok(Keyring { private_home, signing, exact, unusable: unusable.map(Arc::new), migrated: certificates })
+        let ours: Vec<&Certificate> = std::iter::once(&signing).chain(&migrated).collect();
+        let exported = export(&gpg, ours.iter().map(|certificate| certificate.fingerprint.as_str()))
+            .map_err(failed("export the public keys"))?;
+        let private_home = PrivateHome::with(&program, &ours, &exported, patience)?;
+        let origin = Origin {
+            home: home.to_owned(),
+            options: gpg.options,
+            program: program.clone(),
+            asked: Mutex::default(),
+        };
+        Ok(Keyring {
+            watchdog: Watchdog::over(private_home.path(), patience),
+            private_home,
+            signing,
+            exact,
+            unusable: unusable.map(Arc::new),
+            migrated,
+            origin: Some(origin),
+            patience: patience.clone(),
+        })
     }
 
     /// No certificate counts as ours: where packages are not signed here, only others' signatures can be looked at.
     ///
     /// # Errors
-    /// The private home cannot be made.
+    /// gpg cannot be used, or the private home cannot be made.
     pub fn none() -> Result<Keyring, KeyError> {
-        let nobody =
-            Certificate { fingerprint: String::new(), user_id: String::new(), revoked: false, keys: Vec::new() };
+        let nobody = Certificate {
+            fingerprint: String::new(),
+            user_id: String::new(),
+            user_ids: Vec::new(),
+            revoked: false,
+            trusted: false,
+            keys: Vec::new(),
+        };
+        let patience = Patience::default();
+        let private_home = PrivateHome::with(&program()?, &[], b"", &patience)?;
         Ok(Keyring {
-            private_home: private_home(&[])?,
+            watchdog: Watchdog::over(private_home.path(), &patience),
+            private_home,
             signing: nobody,
             exact: None,
             unusable: None,
             migrated: Vec::new(),
+            origin: None,
+            patience,
         })
     }
 
@@ -261,15 +268,11 @@ impl Keyring {
     /// # Errors
     /// gpg cannot read them.
     pub fn know_others(&mut self, home: &Path) -> Result<(), KeyError> {
-        let gpg = |source| KeyError::Gpg { home: home.to_owned(), action: "export the public keys", source };
         std::fs::read_dir(home).map_err(|source| KeyError::Home { home: home.to_owned(), source })?;
-        let mut exported = Vec::new();
-        let copy = private_copy(home)?;
-        let mut context = super::context(copy.path()).map_err(gpg)?;
-        context.export_all(gpgme::ExportMode::empty(), &mut exported).map_err(gpg)?;
-        let mut private = super::context(self.private_home.path()).map_err(gpg)?;
-        private.import(exported).map_err(gpg)?;
-        Ok(())
+        let copy = PrivateHome::copy_of(home, &program()?)?;
+        let exported = export(&copy.gpg(&self.patience), []);
+        let exported = exported.map_err(|source| KeyError::of_gpg(home, "export the public keys", source))?;
+        self.private_home.add(&exported, &self.patience)
     }
 
     /// The certificate that signs.
@@ -278,11 +281,19 @@ impl Keyring {
         &self.signing
     }
 
+    /// The gpg home with the signing key; none where nothing is signed.
+    #[must_use]
+    pub fn home(&self) -> Option<&Path> {
+        self.origin.as_ref().map(|origin| origin.home.as_path())
+    }
+
     /// The same, for a signing command that has the secret half somewhere else (on another machine): that it is not in
-    /// the home is no obstacle then.
+    /// the home is no obstacle then, nor is an agent that cannot be asked.
     #[must_use]
     pub fn with_secret_elsewhere(self) -> Keyring {
-        let unusable = self.unusable.filter(|problem| !matches!(**problem, KeyError::NoSecret { .. }));
+        let of_secrets =
+            |problem: &KeyError| matches!(problem, KeyError::NoSecret { .. } | KeyError::Agent { .. } | KeyError::Gpg { .. });
+        let unusable = self.unusable.filter(|problem| !of_secrets(problem));
         Keyring { unusable, ..self }
     }
 
@@ -304,10 +315,42 @@ impl Keyring {
         self.exact.as_deref()
     }
 
+    /// The serial number of the card with the key that signs, where it is on one.
+    #[must_use]
+    pub fn card(&self) -> Option<&str> {
+        self.signing.card(self.exact())
+    }
+
     /// The certificate of ours, signing or migrated, that has the key `id` (fingerprint or long key id).
     #[must_use]
     pub fn find(&self, id: &str) -> Option<&Certificate> {
         std::iter::once(&self.signing).chain(&self.migrated).find(|certificate| certificate.key(id).is_some())
+    }
+
+    /// Whether the signing home has the secret half of a key that is none of ours. The agent is not asked: it may be
+    /// what does not answer.
+    pub(super) fn secret_half_of(&self, id: &str) -> Result<SecretHalf, GpgError> {
+        let Some(origin) = &self.origin else { return Ok(SecretHalf::NotInHome) };
+        let mut asked = origin.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&known) = asked.get(id) {
+            return Ok(known);
+        }
+        let Origin { program, home, options, .. } = origin;
+        let gpg = Gpg { program, home, options: *options, patience: &self.patience };
+        let is_there = |key: &KeyFacts| {
+            !key.keygrip.is_empty() && home.join(format!("private-keys-v1.d/{}.key", key.keygrip)).exists()
+        };
+        let found = list(&gpg, id)?;
+        let there = found.iter().flat_map(|certificate| &certificate.keys).any(is_there);
+        let half = if there { SecretHalf::InHome } else { SecretHalf::NotInHome };
+        asked.insert(id.to_owned(), half);
+        Ok(half)
+    }
+
+    /// What a configuration of gpg's may do to the private home.
+    #[cfg(test)]
+    pub(super) fn private_home(&self) -> &Path {
+        self.private_home.path()
     }
 
     /// Whether `id` is a key of ours whose signatures do not last: of a replaced certificate, expired or revoked.
@@ -328,7 +371,7 @@ impl Keyring {
     /// # Errors
     /// gpgme cannot be set up.
     pub fn verifier(&self) -> Result<Verifier<'_>, VerifyError> {
-        Verifier::new(self, self.private_home.path())
+        Verifier::new(self, self.private_home.path(), &self.watchdog)
     }
 }
 
@@ -343,46 +386,121 @@ pub enum Trust {
     Absent,
 }
 
+/// Whether the keys of a home are kept by keyboxd (GnuPG 2.4 and newer).
+#[must_use]
+pub fn uses_keyboxd(home: &Path) -> bool {
+    let files = [home.join("common.conf"), PathBuf::from("/etc/gnupg/common.conf")];
+    let has_it = |file: &PathBuf| {
+        std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.trim() == "use-keyboxd"))
+    };
+    files.iter().any(has_it)
+}
+
 /// How far the keyring in `home` trusts the certificate with this fingerprint; nothing is changed.
 ///
 /// # Errors
 /// The home cannot be read.
 pub fn trust_in(home: &Path, fingerprint: &str) -> Result<Trust, KeyError> {
     std::fs::read_dir(home).map_err(|source| KeyError::Home { home: home.to_owned(), source })?;
-    let gpg = |source| KeyError::Gpg { home: home.to_owned(), action: "look up the key", source };
-    let copy = private_copy(home)?;
-    let mut context = super::context(copy.path()).map_err(gpg)?;
-    context.set_flag("trust-model", "pgp").map_err(gpg)?;
-    let key = context.find_keys([fingerprint]).map_err(gpg)?.next().transpose().map_err(gpg)?;
-    let Some(key) = key else { return Ok(Trust::Absent) };
-    let full = key.user_ids().any(|user| matches!(user.validity(), gpgme::Validity::Full | gpgme::Validity::Ultimate));
-    Ok(if full { Trust::Full } else { Trust::Less })
+    let copy = PrivateHome::copy_of(home, &program()?)?;
+    let patience = Patience::default();
+    let words = ["--trust-model", "pgp", "--with-colons", "--with-fingerprint", "--list-keys", fingerprint];
+    let listed = copy.gpg(&patience).run(words, b"").and_then(certificates);
+    let found = listed.map_err(|source| KeyError::of_gpg(home, "look up the key", source))?;
+    Ok(match found.first() {
+        None => Trust::Absent,
+        Some(certificate) if certificate.trusted => Trust::Full,
+        Some(_) => Trust::Less,
+    })
 }
 
-/// The certificate `key` selects, the way gpg chooses it for `--local-user`: the first that can sign; and where none
-/// can, the first of all, with the reason.
-fn find_signing(
-    context: &mut gpgme::Context,
-    home: &Path,
-    key: &str,
-    name: &str,
-) -> Result<(Certificate, gpgme::Key, Option<KeyError>), KeyError> {
-    let gpg = |source| KeyError::Gpg { home: home.to_owned(), action: "list the keys", source };
-    context.set_key_list_mode(KeyListMode::LOCAL | KeyListMode::WITH_SECRET).map_err(gpg)?;
-    let found: Vec<gpgme::Key> = context.find_keys([name]).map_err(gpg)?.collect::<Result<Vec<_>, _>>().map_err(gpg)?;
-    let mut second_best = None;
-    for candidate in found {
-        let Some(certificate) = Certificate::from_key(&candidate) else { continue };
-        match usable(&certificate, home, key, name) {
-            Ok(()) => return Ok((certificate, candidate, None)),
-            Err(error) => second_best = second_best.or(Some((certificate, candidate, Some(error)))),
+/// The gpg that gpgme runs.
+fn program() -> Result<PathBuf, KeyError> {
+    let context = gpgme::Context::from_protocol(gpgme::Protocol::OpenPgp)
+        .map_err(|source| KeyError::Engine { source: source.into() })?;
+    let path = context.engine_info().path().ok().map(PathBuf::from);
+    Ok(path.unwrap_or_else(|| PathBuf::from("gpg")))
+}
+
+/// The certificates that `name` selects, in the order of the keyring. The agent is not asked, and with `trust-model
+/// always` gpg does not write its trust database.
+fn list(gpg: &Gpg<'_>, name: &str) -> Result<Vec<Certificate>, GpgError> {
+    gpg.run([&LISTING[..], &["--list-keys", name]].concat(), b"").and_then(certificates)
+}
+
+/// What makes a listing complete.
+const LISTING: [&str; 6] =
+    ["--trust-model", "always", "--with-colons", "--with-keygrip", "--with-fingerprint", "--with-fingerprint"];
+
+/// The certificates of an answer; none where gpg says that it has none.
+fn certificates(answer: Answer) -> Result<Vec<Certificate>, GpgError> {
+    const NO_PUBLIC_KEY: &str = "9";
+    let found = Certificate::of_listing(&answer.out);
+    let none = answer.status_line("ERROR keylist.getkey") == Some(NO_PUBLIC_KEY)
+        || answer.words.iter().any(|line| line.ends_with("No public key"));
+    if found.is_empty() && none {
+        return Ok(found);
+    }
+    answer.checked().map(|_| found)
+}
+
+/// The certificates with these fingerprints as they are, or all that there are.
+fn export<'a>(gpg: &Gpg<'_>, fingerprints: impl IntoIterator<Item = &'a str>) -> Result<Vec<u8>, GpgError> {
+    let words = ["--trust-model", "always", "--no-armor", "--export"].into_iter().chain(fingerprints);
+    Ok(gpg.run(words, b"")?.checked()?.out)
+}
+
+/// Asks the agent which secret halves it has, or a card of its.
+fn ask_agent(gpg: &Gpg<'_>, found: &mut [Certificate]) -> Result<(), KeyError> {
+    let failed = |source| KeyError::of_gpg(gpg.home, "ask the agent for the secret keys", source);
+    let names = found.iter().map(|certificate| certificate.fingerprint.as_str());
+    let words: Vec<&str> = LISTING.iter().copied().chain(["--with-secret", "--list-keys"]).chain(names).collect();
+    let answer = gpg.run(words, b"").map_err(failed)?;
+    for answered in Certificate::of_listing(&answer.out) {
+        let same = found.iter_mut().find(|certificate| certificate.fingerprint == answered.fingerprint);
+        let Some(same) = same else { continue };
+        for (key, answered) in same.keys.iter_mut().zip(answered.keys) {
+            key.secret = answered.secret;
+            key.card = answered.card;
         }
     }
-    // to gpgme, a gpg that cannot be started is one that knows no keys
-    second_best.ok_or_else(|| match gpgme::init().check_engine_version(gpgme::Protocol::OpenPgp) {
-        Ok(()) => KeyError::Missing { home: home.to_owned(), key: key.to_owned() },
-        Err(source) => KeyError::Engine { source },
-    })
+    let any_secret = found.iter().flat_map(|certificate| &certificate.keys).any(|key| key.secret);
+    if !any_secret && answer.words.iter().any(|line| line.contains("agent")) {
+        let (home, words) = (gpg.home.to_owned(), answer.last_words());
+        return Err(KeyError::Agent { advice: advice_on_agent(gpg.home), home, words });
+    }
+    Ok(())
+}
+
+/// What may keep an agent from running.
+fn advice_on_agent(home: &Path) -> String {
+    /// What a socket's name may be long, in bytes (`sockaddr_un`).
+    const SOCKET_NAME: usize = 107;
+    use rustix::fs::{Access, access};
+    if access(home, Access::WRITE_OK).is_err() {
+        return "the home cannot be written, which the agent needs for its socket".to_owned();
+    }
+    if home.join("S.gpg-agent.browser").as_os_str().len() > SOCKET_NAME {
+        return "the path of the home is too long for the agent's sockets; choose a shorter one".to_owned();
+    }
+    let settings = home.join("gpg-agent.conf");
+    if settings.exists() {
+        return format!("see what `gpg-agent --homedir {} --gpgconf-test` says of {}", home.display(), settings.display());
+    }
+    format!("see what `gpgconf --homedir {} --launch gpg-agent` says", home.display())
+}
+
+/// The certificate that signs, the way gpg chooses it for `--local-user`: the first that can sign; and where none can,
+/// the first of all, with the reason.
+fn choose(found: Vec<Certificate>, home: &Path, key: &str, name: &str) -> Option<(Certificate, Option<KeyError>)> {
+    let mut second_best = None;
+    for certificate in found {
+        match usable(&certificate, home, key, name) {
+            Ok(()) => return Some((certificate, None)),
+            Err(error) => second_best = second_best.or(Some((certificate, Some(error)))),
+        }
+    }
+    second_best
 }
 
 fn usable(certificate: &Certificate, home: &Path, key: &str, name: &str) -> Result<(), KeyError> {
@@ -414,45 +532,4 @@ fn usable(certificate: &Certificate, home: &Path, key: &str, name: &str) -> Resu
         return Err(KeyError::NoSecret { home: home.to_owned(), key: key.to_owned() });
     }
     Ok(())
-}
-
-/// A temporary gpg home with a copy of the public keys of `home` and their trust: gpg writes lock files and its trust
-/// database even where it is only asked.
-#[allow(clippy::disallowed_methods, reason = "a temporary folder, not PKGDIR")]
-fn private_copy(home: &Path) -> Result<tempfile::TempDir, KeyError> {
-    let copy = private_home(&[])?;
-    for name in ["pubring.kbx", "pubring.gpg", "trustdb.gpg"] {
-        match std::fs::copy(home.join(name), copy.path().join(name)) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(KeyError::Home { home: home.to_owned(), source });
-            }
-            _ => {}
-        }
-    }
-    Ok(copy)
-}
-
-/// A temporary gpg home (0700) with these public keys and nothing else: pins what may verify, and is faster, since gpg
-/// needs neither a lock on its random seed nor a trust database.
-#[allow(clippy::disallowed_methods, reason = "a temporary folder, not PKGDIR")]
-fn private_home(public_keys: &[u8]) -> Result<tempfile::TempDir, KeyError> {
-    let directory = std::env::temp_dir();
-    let failed = |source| KeyError::PrivateHome { directory: directory.clone(), source };
-    let home = tempfile::Builder::new()
-        .prefix("binpkg-resign.")
-        .permissions(std::fs::Permissions::from_mode(0o700))
-        .tempdir()
-        .map_err(failed)?;
-    let mut settings = std::fs::File::create(home.path().join("gpg.conf")).map_err(failed)?;
-    settings
-        .write_all(b"no-random-seed-file\nno-autostart\nno-auto-check-trustdb\nbatch\nlock-never\n")
-        .map_err(failed)?;
-    let gpg = |source| KeyError::Gpg { home: home.path().to_owned(), action: "put our public keys", source };
-    if public_keys.is_empty() {
-        return Ok(home);
-    }
-    let mut context = super::context(home.path()).map_err(gpg)?;
-    let result = context.import(public_keys).map_err(gpg)?;
-    log::debug!("{} public keys in the private home {}", result.considered(), home.path().display());
-    Ok(home)
 }

@@ -1,24 +1,20 @@
-//! Signing through `BINPKG_GPG_SIGNING_BASE_COMMAND`, exactly as Portage runs it.
+//! Making signatures, and checking each as a client would before it is used.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io::Read;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::process::ExitStatus;
+use std::time::SystemTime;
 
-use super::talk::{Ended, Talk, converse};
+use super::card::Card;
+use super::command::SigningCommand;
+use super::packet;
+use super::reasons::{Cause, configured};
 use super::verify::{Signature, SignatureState, Verifier, VerifyError};
-
-/// The most that a signing command may print; signatures and clear-signed Manifests are far smaller.
-const OUTPUT_LIMIT: usize = 4 << 20;
 
 /// Why a signature could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// The setting cannot be split into words.
-    #[error("BINPKG_GPG_SIGNING_BASE_COMMAND cannot be used ({why}): {command}; mend it in make.conf")]
+    #[error("BINPKG_GPG_SIGNING_BASE_COMMAND cannot be used ({why}): {command}; fix it in make.conf")]
     Command {
         /// The command after expansion.
         command: String,
@@ -34,7 +30,7 @@ pub enum SignError {
         source: std::io::Error,
     },
     /// The command failed.
-    #[error("the signing command {program} failed ({status}): {words}{advice}")]
+    #[error("{}", failure(program, *status, words, *cause, card.as_deref()))]
     Failed {
         /// The program.
         program: String,
@@ -42,38 +38,79 @@ pub enum SignError {
         status: ExitStatus,
         /// The last lines it printed.
         words: String,
-        /// What to do, where it can be told.
-        advice: &'static str,
+        /// What they mean.
+        cause: Cause,
+        /// The same in other words, where the key is on a card: what is the matter with it, and what to do.
+        card: Option<String>,
     },
     /// The command did not end in time, with nobody there to type a passphrase.
-    #[error(
-        "the signing command {program} did not answer within {seconds} s (BINPKG_RESIGN_TIMEOUT) and was ended; unlock \
-         the key, or let the command find its passphrase, then run `binpkg-resign held retry`"
-    )]
+    #[error("{}", too_late(program, *seconds, why.as_deref()))]
     TimedOut {
         /// The program.
         program: String,
         /// How long it was waited for, in seconds.
         seconds: u64,
+        /// What it was waiting for, and what to do, where that is known.
+        why: Option<String>,
     },
-    /// Not tried, because an earlier call timed out.
+    /// Not tried, because an earlier call could not unlock the key.
     #[error(
         "not signed, since the key could not be unlocked for a package before it; unlock the key, then run `binpkg-resign held retry`"
     )]
     GivenUp,
-    /// What came back is no good signature of the right key over these bytes.
+    /// Not tried, because the passphrase or PIN was refused by an earlier run, and nothing has changed since.
     #[error(
-        "the signing command {program} returned {what}; check BINPKG_GPG_SIGNING_BASE_COMMAND and BINPKG_GPG_SIGNING_KEY"
+        "the passphrase or PIN was refused by an earlier run, and is not tried again by itself (gpg: {words}); correct it, then run `binpkg-resign held retry`"
     )]
+    RefusedBefore {
+        /// What gpg said then.
+        words: String,
+    },
+    /// The run was interrupted meanwhile.
+    #[error("the run was interrupted while it was signed")]
+    Interrupted,
+    /// What came back is no good signature of the right key over these bytes.
+    #[error("the signing command {program} returned {what}; check {}", blamed.as_deref().unwrap_or("BINPKG_GPG_SIGNING_BASE_COMMAND and BINPKG_GPG_SIGNING_KEY"))]
     Rubbish {
         /// The program.
         program: String,
         /// What it was.
         what: String,
+        /// The line of gpg's configuration that is the likely cause, and its file.
+        blamed: Option<String>,
     },
     /// The result could not be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+}
+
+impl SignError {
+    /// Whether a passphrase or PIN at hand would have helped.
+    #[must_use]
+    pub fn wants_a_passphrase(&self) -> bool {
+        let locked = |cause: &Cause| matches!(cause, Cause::Locked | Cause::Cancelled | Cause::Refused);
+        match self {
+            SignError::TimedOut { why, .. } => why.is_none(),
+            SignError::Failed { cause, .. } => locked(cause),
+            _ => false,
+        }
+    }
+}
+
+const RETRY: &str = "then run `binpkg-resign held retry`";
+
+fn failure(program: &str, status: ExitStatus, words: &str, cause: Cause, card: Option<&str>) -> String {
+    match (card, cause.explained()) {
+        (Some(card), _) => format!("{card}, {RETRY} (gpg: {words})"),
+        (None, Some((cause, advice))) => format!("{cause} (gpg: {words}); {advice}, {RETRY}"),
+        (None, None) => format!("the signing command {program} failed ({status}): {words}"),
+    }
+}
+
+fn too_late(program: &str, seconds: u64, why: Option<&str>) -> String {
+    let late = format!("the signing command {program} did not answer within {seconds} s (BINPKG_RESIGN_TIMEOUT) and was ended");
+    let why = why.unwrap_or("unlock the key, or let the command find its passphrase");
+    format!("{late}; {why}, {RETRY}")
 }
 
 /// What kind of signature is asked for.
@@ -97,157 +134,6 @@ pub fn with_config(signing: &crate::portage::settings::Signing, kind: Kind) -> S
         signing.home, signing.digest, signing.key
     );
     signing.base_command.replace("[PORTAGE_CONFIG]", &config)
-}
-
-/// The signing command, ready to be run.
-#[derive(Debug)]
-pub struct SigningCommand {
-    detached: Vec<String>,
-    clear: Vec<String>,
-    /// The digest asked for; `None` where the command does not pass it on.
-    digest: Option<String>,
-    environment: BTreeMap<OsString, OsString>,
-    terminal: Option<String>,
-    timeout: Option<Duration>,
-    given_up: AtomicBool,
-}
-
-impl SigningCommand {
-    /// The command lines for both kinds ([`with_config`], variables expanded) are split like a shell would.
-    ///
-    /// It runs with `environment`. With a `terminal` (its name goes to `GPG_TTY`) the command may wait for a
-    /// passphrase; without one it is ended after `timeout`. Where it passes `digest` on, signatures must have it.
-    ///
-    /// # Errors
-    /// A command line is empty or has an open quote.
-    pub fn new(
-        detached: &str,
-        clear: &str,
-        digest: &str,
-        environment: BTreeMap<OsString, OsString>,
-        terminal: Option<String>,
-        timeout: Duration,
-    ) -> Result<SigningCommand, SignError> {
-        let detached = words_of(detached)?;
-        let asks = detached.iter().any(|word| word == "--digest-algo");
-        Ok(SigningCommand {
-            clear: words_of(clear)?,
-            detached,
-            digest: asks.then(|| digest.to_ascii_uppercase()),
-            environment,
-            timeout: terminal.is_none().then_some(timeout),
-            terminal,
-            given_up: AtomicBool::new(false),
-        })
-    }
-
-    fn program(&self) -> String {
-        self.detached.first().cloned().unwrap_or_default()
-    }
-
-    fn run(&self, kind: Kind, data: impl Read) -> Result<Vec<u8>, SignError> {
-        if self.given_up.load(Ordering::Relaxed) {
-            return Err(SignError::GivenUp);
-        }
-        let words = match kind {
-            Kind::Detached => &self.detached,
-            Kind::Clear => &self.clear,
-        };
-        let mut command = Command::new(self.program());
-        command.args(words.iter().skip(1)).env_clear().envs(&self.environment);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        match &self.terminal {
-            Some(terminal) => {
-                command.env("GPG_TTY", terminal);
-            }
-            None => {
-                // a terminal of somebody else must not be waited on
-                command.env_remove("GPG_TTY");
-                command.process_group(0);
-            }
-        }
-        let child = command.spawn().map_err(|source| SignError::Start { program: self.program(), source })?;
-        let (status, out, err) = self.talk(child, data)?;
-        if !status.success() {
-            let words = last_words(&err);
-            let advice = advice(&words);
-            if advice == LOCKED && self.terminal.is_none() {
-                // the passphrase was forgotten halfway: asking again for each package costs a second each
-                self.given_up.store(true, Ordering::Relaxed);
-            }
-            return Err(SignError::Failed { program: self.program(), status, words, advice });
-        }
-        Ok(out)
-    }
-
-    /// Feeds the child and collects what it prints, both at once, until it ends or the time is over.
-    fn talk(&self, mut child: Child, data: impl Read) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), SignError> {
-        let failed = |source| SignError::Start { program: self.program(), source };
-        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
-        let talked = converse(&mut child, data, OUTPUT_LIMIT, deadline);
-        if !matches!(talked, Ok(Talk { ended: Ended::ByItself, .. })) {
-            self.end(&mut child);
-        }
-        let status = child.wait().map_err(failed)?;
-        let talk = talked.map_err(failed)?;
-        if talk.ended == Ended::OutOfTime {
-            self.given_up.store(true, Ordering::Relaxed);
-            let seconds = self.timeout.unwrap_or_default().as_secs();
-            return Err(SignError::TimedOut { program: self.program(), seconds });
-        }
-        Ok((status, talk.out, talk.err))
-    }
-
-    /// Ends the command and whatever it started (flock starts gpg, gpg may wait for pinentry).
-    fn end(&self, child: &mut Child) {
-        let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(group) = group {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = child.kill();
-    }
-
-    /// The terminal where a passphrase can be asked for.
-    #[must_use]
-    pub fn terminal(&self) -> Option<&str> {
-        self.terminal.as_deref()
-    }
-}
-
-fn words_of(line: &str) -> Result<Vec<String>, SignError> {
-    let wrong = |why| SignError::Command { command: line.to_owned(), why };
-    let words = crate::portage::settings::split_words(line).ok_or_else(|| wrong("a quote is not closed"))?;
-    let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    if words.is_empty() { Err(wrong("it is empty")) } else { Ok(words) }
-}
-
-/// What a failed command said last, on one line.
-fn last_words(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let tail = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();
-    if tail.is_empty() { "it printed nothing".to_owned() } else { tail.join("; ") }
-}
-
-/// The advice for a key whose passphrase nobody can type.
-const LOCKED: &str = "; the key is locked and nobody is there to type its passphrase: unlock it (sign something in \
-        a terminal), then run `binpkg-resign held retry`";
-
-/// What to do about the failures that gpg words in a known way (GnuPG 2.2 and 2.4, English).
-fn advice(words: &str) -> &'static str {
-    const CASES: [(&str, &str); 10] = [
-        ("Inappropriate ioctl", LOCKED),
-        ("Operation cancelled", LOCKED),
-        ("No pinentry", LOCKED),
-        ("batchmode", LOCKED),
-        ("Bad passphrase", LOCKED),
-        ("Timeout", LOCKED),
-        ("No secret key", "; the secret key is not in this gpg home, or its smartcard is absent"),
-        ("Card", "; insert the smartcard, then run `binpkg-resign held retry`"),
-        ("card", "; insert the smartcard, then run `binpkg-resign held retry`"),
-        ("expired", "; extend the key, then run `binpkg-resign held retry`"),
-    ];
-    CASES.iter().find(|(said, _)| words.contains(said)).map_or("", |(_, advice)| advice)
 }
 
 /// The signing command with a verifier for what comes back; belongs to one thread.
@@ -284,56 +170,173 @@ impl<'run> Signer<'run> {
     /// # Errors
     /// As [`Signer::detached`].
     pub fn detached_stream<R: Read + Send>(&mut self, data: &dyn Fn() -> R) -> Result<Vec<u8>, SignError> {
-        let signature = self.command.run(Kind::Detached, data())?;
+        let signature = self.run(Kind::Detached, data())?;
         if !signature.starts_with(b"-----BEGIN PGP SIGNATURE-----") {
-            return Err(self.rubbish("no armored signature".to_owned()));
+            return Err(self.rubbish("no armored signature".to_owned(), &WITHOUT_OUTPUT));
         }
         let signatures = self.verifier.detached(&signature, data())?;
-        self.accept(&signatures)?;
+        self.accept(&signatures, &signature)?;
         Ok(signature)
     }
 
-    /// A clear-signed message over `text` (a Manifest, lines without trailing blanks), verified.
+    /// A clear-signed message over `text` (a Manifest), verified.
     ///
     /// # Errors
     /// As [`Signer::detached`].
     pub fn clear(&mut self, text: &str) -> Result<Vec<u8>, SignError> {
-        let message = self.command.run(Kind::Clear, text.as_bytes())?;
+        let message = self.run(Kind::Clear, text.as_bytes())?;
         if !message.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
-            return Err(self.rubbish("no clear-signed text".to_owned()));
+            return Err(self.rubbish("no clear-signed text".to_owned(), &WITHOUT_OUTPUT));
         }
         let (signed, signatures) = self.verifier.clear_signed(&message)?;
-        self.accept(&signatures)?;
-        if signed != text.as_bytes() {
-            return Err(self.rubbish("a signature over another text".to_owned()));
+        self.accept(&signatures, &message)?;
+        if !is_same_text(&signed, text.as_bytes()) {
+            return Err(self.rubbish("a signature over another text".to_owned(), &[]));
         }
         Ok(message)
     }
 
-    fn accept(&self, signatures: &[Signature]) -> Result<(), SignError> {
+    /// Runs the command; where the key is on a card, says what is the matter with that.
+    fn run(&self, kind: Kind, data: impl Read) -> Result<Vec<u8>, SignError> {
+        self.command.run(kind, data).map_err(|error| match error {
+            SignError::Failed { program, status, words, cause, .. } => {
+                let card = self.card_trouble(cause);
+                SignError::Failed { program, status, words, cause, card }
+            }
+            SignError::TimedOut { program, seconds, .. } => {
+                let locks = || self.verifier.keyring().home().and_then(super::gpg::foreign_locks);
+                let locks = locks().map(|locks| locks.trim_start_matches("; ").to_owned());
+                SignError::TimedOut { program, seconds, why: locks.or_else(|| self.card_trouble(Cause::Locked)) }
+            }
+            other => other,
+        })
+    }
+
+    /// What is the matter with the card that the key is on, and what to do.
+    fn card_trouble(&self, cause: Cause) -> Option<String> {
+        let keyring = self.verifier.keyring();
+        let wanted = keyring.card()?;
+        let number = Card::printed(wanted);
+        let locked = matches!(cause, Cause::Locked | Cause::Cancelled);
+        if !locked && !matches!(cause, Cause::NoCard | Cause::NoSecretKey | Cause::Other | Cause::Refused) {
+            return None;
+        }
+        match Card::in_reader(keyring.home()?) {
+            None => Some(format!("the card {number} with the key is not there; insert it")),
+            Some(card) if card.serial != wanted => {
+                let other = Card::printed(&card.serial);
+                Some(format!("the card {number} with the key is not there, another one is ({other}); insert the right one"))
+            }
+            Some(card) if cause == Cause::Refused => Some(match card.tries_left {
+                Some(left) => format!("the PIN of the card {number} is wrong, {left} tries are left; correct it"),
+                None => format!("the PIN of the card {number} is wrong; correct it"),
+            }),
+            Some(card) if locked && card.asks_each_time => Some(format!(
+                "the card {number} asks for its PIN at each signature, and nobody is there to type it; run \
+                 `gpg --card-edit` (admin, forcesig) so that it asks once, and sign something in a terminal"
+            )),
+            Some(_) if locked => Some(format!(
+                "the card {number} is locked and nobody is there to type its PIN; unlock it (sign something in a terminal)"
+            )),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether it is what a client accepts: one signature, of the key asked for, with the digest asked for, that does
+    /// not expire, in the name of the key's owner.
+    fn accept(&self, signatures: &[Signature], armored: &[u8]) -> Result<(), SignError> {
         let keyring = self.verifier.keyring();
         let [signature] = signatures else {
-            return Err(self.rubbish(format!("{} signatures instead of one", signatures.len())));
+            let what = match signatures.len() {
+                0 => "nothing that gpg takes for a signature".to_owned(),
+                count => format!("{count} signatures instead of one"),
+            };
+            return Err(self.rubbish(what, &["local-user", "u", "default-key"]));
         };
         let key = keyring.signing().key(&signature.key);
         let Some(key) = key.filter(|key| keyring.exact().is_none_or(|exact| exact == key.fingerprint)) else {
-            return Err(self.rubbish(format!("a signature of another key, {}", signature.key)));
+            let wanted = keyring.exact().unwrap_or(&keyring.signing().fingerprint);
+            let what = format!("a signature of another key, {} instead of {wanted}", signature.key);
+            return Err(self.rubbish(what, &["local-user", "u", "default-key"]));
         };
-        match &signature.state {
-            SignatureState::Good => {}
-            SignatureState::Bad(why) => return Err(self.rubbish(format!("a signature that is not good ({why})"))),
-            other => return Err(self.rubbish(format!("a signature that is not good ({other:?})"))),
+        let not_good = match &signature.state {
+            SignatureState::Good => None,
+            SignatureState::Bad(why) | SignatureState::NotChecked(why) => Some(why.clone()),
+            SignatureState::RevokedKey => Some("the key is revoked".to_owned()),
+            SignatureState::Expired => Some("it, or its key, has expired".to_owned()),
+            SignatureState::UnknownKey | SignatureState::OtherKey | SignatureState::SecretHere => {
+                Some("of another key".to_owned())
+            }
+        };
+        if let Some(why) = not_good {
+            let suspects = ["compliance", "require-compliance", "cert-notation", "sig-notation", "set-notation", "faked-system-time"];
+            return Err(self.rubbish(format!("a signature that is not good ({why})"), &suspects));
         }
-        match &self.command.digest {
-            Some(digest) if *digest != signature.digest => Err(self.rubbish(format!(
-                "a signature with digest {} instead of {digest} (key {})",
-                signature.digest, key.fingerprint
-            ))),
+        if let Some(digest) = &self.command.digest
+            && *digest != signature.digest
+        {
+            let what = format!("a signature with digest {} instead of {digest} (key {})", signature.digest, key.fingerprint);
+            return Err(self.rubbish(what, &["digest-algo", "compliance"]));
+        }
+        if signature.expires.is_some_and(|time| time != SystemTime::UNIX_EPOCH) {
+            return Err(self.rubbish("a signature that expires".to_owned(), &["default-sig-expire", "ask-sig-expire"]));
+        }
+        let name = packet::signer_of(armored);
+        let name = name.map_err(|_| self.rubbish("something else than one signature".to_owned(), &["comment"]))?;
+        match name {
+            Some(name) if !keyring.signing().is_named(&name) => {
+                Err(self.rubbish(format!("a signature in the name of {name}, which the key does not have"), &["sender"]))
+            }
             _ => Ok(()),
         }
     }
 
-    fn rubbish(&self, what: String) -> SignError {
-        SignError::Rubbish { program: self.command.program(), what }
+    /// What came back is not what was asked for; one of these options of gpg's is the likely cause, if it is set.
+    fn rubbish(&self, what: String, suspects: &[&str]) -> SignError {
+        let home = self.verifier.keyring().home();
+        let blamed = home.and_then(|home| configured(home, suspects));
+        let blamed = blamed.map(|(file, line)| format!("`{line}` in {}", file.display()));
+        SignError::Rubbish { program: self.command.program(), what, blamed }
+    }
+}
+
+/// The options with which gpg prints no signature, or something else before it.
+const WITHOUT_OUTPUT: [&str; 9] =
+    ["output", "o", "status-fd", "logger-fd", "attribute-fd", "max-output", "dry-run", "n", "no-armor"];
+
+/// Whether a clear-signed text is this one: as clear-signing defines it (RFC 9580, 7.2), blanks at the end of a line and
+/// the last line end are not signed, and line ends are all the same. Sequoia signs the last line end, and adds another
+/// one: empty lines at the end do not count.
+fn is_same_text(signed: &[u8], text: &[u8]) -> bool {
+    let lines = |text: &'_ [u8]| -> Vec<Vec<u8>> {
+        let mut lines: Vec<Vec<u8>> = text.split(|byte| *byte == b'\n').map(|line| trimmed(line).to_vec()).collect();
+        while lines.last().is_some_and(Vec::is_empty) {
+            lines.pop();
+        }
+        lines
+    };
+    lines(signed) == lines(text)
+}
+
+/// A line without the blanks at its end.
+fn trimmed(mut line: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t' | b'\r'] = line {
+        line = rest;
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clear_signing_leaves_out_makes_no_other_text() {
+        for (one, other) in [("a\nb\n", "a\nb"), ("a\nb\n", "a \r\nb\t\r\n"), ("", "\n"), ("a\n\n", "a\n")] {
+            assert!(is_same_text(one.as_bytes(), other.as_bytes()), "{one:?} {other:?}");
+        }
+        for (one, other) in [("a\nb\n", "a\n\nb\n"), ("a\n", "\na\n"), ("a\n", " a\n"), ("a\nb", "ab")] {
+            assert!(!is_same_text(one.as_bytes(), other.as_bytes()), "{one:?} {other:?}");
+        }
     }
 }

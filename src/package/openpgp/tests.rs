@@ -92,10 +92,16 @@ fn signatures_are_told_apart() {
     let (text, signatures) = keyring.verifier().unwrap().clear_signed(&good).unwrap();
     assert_eq!((text.as_slice(), signatures[0].key.as_str()), (&b"text\n"[..], ours.as_str()));
     assert_eq!((signatures[0].digest.as_str(), &signatures[0].state), ("SHA512", &SignatureState::Good));
-    assert_eq!(state_of(&keyring, &home.clear_sign(&other, "text\n", &[])), [SignatureState::UnknownKey]);
+    let elsewhere = Home::new();
+    let stranger = elsewhere.key("stranger <stranger@example.org>", &[]);
+    let theirs = elsewhere.clear_sign(&stranger, "text\n", &[]);
+    assert_eq!(state_of(&keyring, &theirs), [SignatureState::UnknownKey]);
+    assert_eq!(state_of(&keyring, &home.clear_sign(&other, "text\n", &[])), [SignatureState::SecretHere]);
+    home.gpg(&["--import"], &elsewhere.gpg(&["--export", &stranger], b""));
+    assert_eq!(state_of(&keyring, &theirs), [SignatureState::UnknownKey]);
     let both = home.clear_sign(&ours, "text\n", &["--local-user", &other]);
     let states = state_of(&keyring, &both);
-    assert!(states.len() == 2 && states.contains(&SignatureState::UnknownKey), "{states:?}");
+    assert!(states.len() == 2 && states.contains(&SignatureState::SecretHere), "{states:?}");
     let tampered = String::from_utf8(good.clone()).unwrap().replace("text", "test");
     assert!(matches!(state_of(&keyring, tampered.as_bytes())[..], [SignatureState::Bad(_)]));
     assert!(state_of(&keyring, b"DATA image.tar 1 SHA512 aa\n").is_empty());
@@ -104,6 +110,35 @@ fn signatures_are_told_apart() {
     framed.extend_from_slice(b"nor this\n");
     let (text, signatures) = keyring.verifier().unwrap().clear_signed(&framed).unwrap();
     assert_eq!((text.as_slice(), &signatures[0].state), (&b"text\n"[..], &SignatureState::Good));
+}
+
+#[test]
+fn a_certificate_that_gpg_does_not_find_makes_nobody_a_stranger() {
+    let home = Home::new();
+    let ours = home.key("ours <ours@example.org>", &[]);
+    let keyring = Keyring::open(home.path(), &ours, &[]).unwrap();
+    let good = home.clear_sign(&ours, "text\n", &[]);
+    std::fs::write(keyring.private_home().join("pubring.gpg"), b"").unwrap();
+    assert!(matches!(state_of(&keyring, &good)[..], [SignatureState::NotChecked(_)]), "{:?}", state_of(&keyring, &good));
+}
+
+#[test]
+fn a_gpg_that_verifies_for_ever_is_ended() {
+    let home = Home::new();
+    let ours = home.key("ours <ours@example.org>", &[]);
+    let patience = Patience::new(Duration::from_secs(1), std::sync::Arc::default());
+    let keyring = Keyring::open_within(home.path(), &ours, &[], &patience).unwrap();
+    let good = home.clear_sign(&ours, "text\n", &[]);
+    let began = std::time::Instant::now();
+    // a writer that never comes
+    let settings = keyring.private_home().join("gpg.conf");
+    let pipe = keyring.private_home().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut file = std::fs::OpenOptions::new().append(true).open(settings).unwrap();
+    writeln!(file, "keyring {}", pipe.display()).unwrap();
+    let error = keyring.verifier().unwrap().clear_signed(&good).unwrap_err();
+    assert!(matches!(error, VerifyError::TimedOut { seconds: 1 }), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(10));
 }
 
 #[test]

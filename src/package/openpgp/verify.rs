@@ -4,15 +4,28 @@ use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::keys::Keyring;
+use super::keys::{Keyring, SecretHalf};
+use super::watchdog::Watchdog;
 
 /// Why a verification could not be carried out (not: that a signature is bad).
 #[derive(Debug, thiserror::Error)]
-#[error("gpg could not verify a signature: {source}")]
-pub struct VerifyError {
-    /// What gpgme said.
-    #[from]
-    source: gpgme::Error,
+pub enum VerifyError {
+    /// gpg failed.
+    #[error("gpg could not verify a signature: {source}")]
+    Gpg {
+        /// What gpgme said.
+        #[from]
+        source: gpgme::Error,
+    },
+    /// gpg did not answer in time, and was ended.
+    #[error("gpg could not verify a signature: no answer within {seconds} s (BINPKG_RESIGN_TIMEOUT)")]
+    TimedOut {
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The run was interrupted meanwhile.
+    #[error("the run was interrupted while a signature was verified")]
+    Interrupted,
 }
 
 /// One signature of a message.
@@ -24,6 +37,8 @@ pub struct Signature {
     pub state: SignatureState,
     /// The digest it was made over, as gpg names it (`SHA512`).
     pub digest: String,
+    /// When it expires, if ever.
+    pub expires: Option<SystemTime>,
 }
 
 /// What came of verifying a signature.
@@ -33,6 +48,11 @@ pub enum SignatureState {
     Good,
     /// The key is none of ours, and not known otherwise, so that nobody can tell whether it is good.
     UnknownKey,
+    /// The key is not one that counts as ours, but its secret half is in the signing home: it may have signed here
+    /// before. Whether it is good was not found out.
+    SecretHere,
+    /// gpg could not check it, although the key is ours, or did not say whose it is; with the reason.
+    NotChecked(String),
     /// It is good, by a key that is known, but none of ours.
     OtherKey,
     /// The key is ours, and revoked.
@@ -46,6 +66,7 @@ pub enum SignatureState {
 /// Verifies in the private home; belongs to one thread.
 pub struct Verifier<'keyring> {
     keyring: &'keyring Keyring,
+    watchdog: &'keyring Watchdog,
     context: gpgme::Context,
 }
 
@@ -56,8 +77,12 @@ impl std::fmt::Debug for Verifier<'_> {
 }
 
 impl<'keyring> Verifier<'keyring> {
-    pub(super) fn new(keyring: &'keyring Keyring, home: &Path) -> Result<Verifier<'keyring>, VerifyError> {
-        Ok(Verifier { keyring, context: super::context(home)? })
+    pub(super) fn new(
+        keyring: &'keyring Keyring,
+        home: &Path,
+        watchdog: &'keyring Watchdog,
+    ) -> Result<Verifier<'keyring>, VerifyError> {
+        Ok(Verifier { keyring, watchdog, context: super::context(home)? })
     }
 
     /// The certificates it verifies against.
@@ -73,7 +98,11 @@ impl<'keyring> Verifier<'keyring> {
     /// gpg could not be run, or the text is not what gpg can read at all.
     pub fn clear_signed(&mut self, message: &[u8]) -> Result<(Vec<u8>, Vec<Signature>), VerifyError> {
         let mut text = Vec::new();
-        let outcome = self.context.verify_opaque(message, &mut text);
+        let context = &mut self.context;
+        let outcome = self.watchdog.watch(|progress| {
+            let message = gpgme::Data::from_reader(progress.of(message)).map_err(|error| error.error())?;
+            context.verify_opaque(message, &mut text)
+        })?;
         let signatures = match outcome {
             Ok(result) => self.signatures(&result),
             Err(error) if error.code() == gpgme::Error::NO_DATA.code() => Vec::new(),
@@ -87,8 +116,12 @@ impl<'keyring> Verifier<'keyring> {
     /// # Errors
     /// gpg could not be run.
     pub fn detached(&mut self, signature: &[u8], data: impl Read + Send) -> Result<Vec<Signature>, VerifyError> {
-        let data = gpgme::Data::from_reader(data).map_err(|error| error.error())?;
-        match self.context.verify_detached(signature, data) {
+        let context = &mut self.context;
+        let outcome = self.watchdog.watch(|progress| {
+            let data = gpgme::Data::from_reader(progress.of(data)).map_err(|error| error.error())?;
+            context.verify_detached(signature, data)
+        })?;
+        match outcome {
             Ok(result) => Ok(self.signatures(&result)),
             Err(error) if error.code() == gpgme::Error::NO_DATA.code() => Ok(Vec::new()),
             Err(error) => Err(error.into()),
@@ -111,6 +144,7 @@ impl<'keyring> Verifier<'keyring> {
                 Signature {
                     state: self.state(&key, &signature),
                     digest: signature.hash_algorithm().name().unwrap_or_default().to_owned(),
+                    expires: signature.expiration_time(),
                     key,
                 }
             })
@@ -118,13 +152,21 @@ impl<'keyring> Verifier<'keyring> {
     }
 
     fn state(&self, key: &str, signature: &gpgme::Signature<'_>) -> SignatureState {
+        let is = |error: &gpgme::Error, known: gpgme::Error| error.code() == known.code();
+        if key.is_empty() {
+            return SignatureState::NotChecked("gpg does not say which key made it".to_owned());
+        }
         let Some(certificate) = self.keyring.find(key) else {
             return match signature.status() {
-                Ok(()) => SignatureState::OtherKey,
-                Err(error) if error.code() == gpgme::Error::BAD_SIGNATURE.code() => {
+                Err(error) if is(&error, gpgme::Error::BAD_SIGNATURE) => {
                     SignatureState::Bad(error.description().into_owned())
                 }
-                Err(_) => SignatureState::UnknownKey,
+                status => match self.keyring.secret_half_of(key) {
+                    Ok(SecretHalf::InHome) => SignatureState::SecretHere,
+                    Ok(SecretHalf::NotInHome) if status.is_ok() => SignatureState::OtherKey,
+                    Ok(SecretHalf::NotInHome) => SignatureState::UnknownKey,
+                    Err(error) => SignatureState::NotChecked(format!("whose key it is cannot be told: {error}")),
+                },
             };
         };
         let facts = certificate.key(key);
@@ -133,7 +175,7 @@ impl<'keyring> Verifier<'keyring> {
         }
         match signature.status() {
             Ok(()) => SignatureState::Good,
-            Err(error) if error.code() == gpgme::Error::KEY_EXPIRED.code() => {
+            Err(error) if is(&error, gpgme::Error::KEY_EXPIRED) => {
                 let made = signature.creation_time().unwrap_or(SystemTime::UNIX_EPOCH);
                 let lived = |expires: Option<SystemTime>| expires.is_none_or(|time| made < time);
                 let primary = certificate.keys.first().and_then(|primary| primary.expires);
@@ -143,9 +185,12 @@ impl<'keyring> Verifier<'keyring> {
                     SignatureState::Expired
                 }
             }
-            Err(error) if error.code() == gpgme::Error::SIG_EXPIRED.code() => SignatureState::Expired,
-            Err(error) if error.code() == gpgme::Error::CERT_REVOKED.code() => SignatureState::RevokedKey,
-            Err(error) if error.code() == gpgme::Error::NO_PUBKEY.code() => SignatureState::UnknownKey,
+            Err(error) if is(&error, gpgme::Error::SIG_EXPIRED) => SignatureState::Expired,
+            Err(error) if is(&error, gpgme::Error::CERT_REVOKED) => SignatureState::RevokedKey,
+            Err(error) if is(&error, gpgme::Error::NO_PUBKEY) => SignatureState::NotChecked(
+                "gpg does not find our certificate where it was put; see /etc/gnupg/gpg.conf and /etc/gnupg/common.conf"
+                    .to_owned(),
+            ),
             Err(error) => SignatureState::Bad(error.description().into_owned()),
         }
     }

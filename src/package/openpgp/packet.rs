@@ -1,0 +1,112 @@
+//! The little of OpenPGP's packets (RFC 9580) that gpg does not tell through gpgme: in whose name a signature was made.
+
+/// The user id that a signature, armored or the end of a clear-signed text, says it was made in the name of ("signer's
+/// user id", subpacket 28); none where it names nobody. Clients that do not find it in the certificate do not trust
+/// the signature.
+///
+/// # Errors
+/// It is not one version 4 or 6 signature, so that nobody can tell.
+pub(super) fn signer_of(armored: &[u8]) -> Result<Option<String>, Malformed> {
+    let bytes = dearmored(armored)?;
+    let body = signature_packet(&bytes)?;
+    let hashed = match body {
+        // version, type, two algorithms, then the length
+        [4, _, _, _, high, low, rest @ ..] => rest.get(..usize::from(u16::from_be_bytes([*high, *low]))),
+        [6, _, _, _, a, b, c, d, rest @ ..] => {
+            usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).ok().and_then(|length| rest.get(..length))
+        }
+        _ => None,
+    };
+    let mut rest = hashed.ok_or(Malformed)?;
+    while !rest.is_empty() {
+        let (length, after) = length_of(rest)?;
+        let subpacket = after.get(..length).ok_or(Malformed)?;
+        rest = after.get(length..).unwrap_or_default();
+        const SIGNERS_USER_ID: u8 = 28;
+        const CRITICAL: u8 = 0x80;
+        if let Some((kind, user_id)) = subpacket.split_first()
+            && kind & !CRITICAL == SIGNERS_USER_ID
+        {
+            return Ok(Some(String::from_utf8_lossy(user_id).into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// Not what OpenPGP says it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// The bytes of the last armored signature in a text.
+fn dearmored(armored: &[u8]) -> Result<Vec<u8>, Malformed> {
+    const BEGIN: &str = "-----BEGIN PGP SIGNATURE-----";
+    let text = String::from_utf8_lossy(armored);
+    let (_, block) = text.rsplit_once(BEGIN).ok_or(Malformed)?;
+    let mut lines = block.lines().skip(1).map(str::trim_end);
+    // headers up to an empty line
+    let _ = lines.by_ref().find(|line| line.is_empty()).ok_or(Malformed)?;
+    let body = lines.take_while(|line| !line.starts_with("-----END") && !line.starts_with('='));
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for letter in body.flat_map(str::bytes).take_while(|letter| *letter != b'=') {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return Err(Malformed),
+        };
+        bits = (bits << 6 | u32::from(value)) & 0xFFFF;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xFF).map_err(|_| Malformed)?);
+        }
+    }
+    Ok(bytes)
+}
+
+/// The body of the one packet, which is a signature.
+fn signature_packet(bytes: &[u8]) -> Result<&[u8], Malformed> {
+    const SIGNATURE: u8 = 2;
+    let (&tag, rest) = bytes.split_first().ok_or(Malformed)?;
+    let (kind, (length, rest)) = match tag {
+        0xC0.. => (tag & 0x3F, length_of(rest)?),
+        // the old format: the kind of length in the last two bits
+        0x80..0xC0 => {
+            let (length, rest) = rest.split_at_checked(1 << (tag & 3)).ok_or(Malformed)?;
+            let length = length.iter().try_fold(0_usize, |sum, byte| Some(sum.checked_mul(256)? + usize::from(*byte)));
+            ((tag >> 2) & 0xF, (length.filter(|_| tag & 3 != 3).ok_or(Malformed)?, rest))
+        }
+        _ => return Err(Malformed),
+    };
+    (kind == SIGNATURE && rest.len() == length).then_some(rest).ok_or(Malformed)
+}
+
+/// A length of the new format, which subpackets have, too, and what follows it.
+fn length_of(bytes: &[u8]) -> Result<(usize, &[u8]), Malformed> {
+    match bytes {
+        [first @ ..192, rest @ ..] => Ok((usize::from(*first), rest)),
+        [first @ 192..224, second, rest @ ..] => Ok(((usize::from(*first) - 192) * 256 + usize::from(*second) + 192, rest)),
+        [255, a, b, c, d, rest @ ..] => {
+            Ok((usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).map_err(|_| Malformed)?, rest))
+        }
+        _ => Err(Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_signature_is_said_to_be_none() {
+        for text in ["", "-----BEGIN PGP SIGNATURE-----", "-----BEGIN PGP SIGNATURE-----\n\n", "-----BEGIN PGP SIGNATURE-----\n\n####"] {
+            assert_eq!(signer_of(text.as_bytes()), Err(Malformed), "{text}");
+        }
+        for bytes in ["wv8=", "iAA=", "iP8E", "wgYEAAAA//8=", "iwQEAAAA", "wv////8="] {
+            let text = format!("-----BEGIN PGP SIGNATURE-----\n\n{bytes}\n-----END PGP SIGNATURE-----\n");
+            assert_eq!(signer_of(text.as_bytes()), Err(Malformed), "{bytes}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+"""gpg as careful people configure it, and as machines leave it: never foreign by mistake, never a hang."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.lab.command import run
+
+from . import homes
+from .homes import PASSPHRASE, Home, ring
+from .scene import Scene
+from .table import FOREIGN, HELD, RESIGNED
+
+KINDS = ("ours", "stranger", "unsigned")
+LIMIT = 2
+# a run has several talks with gpg, each with its limit
+IN_TIME = 8 * LIMIT
+
+
+@pytest.fixture
+def scene(lab):
+    """Two packages of ours, a stranger's and an unsigned one; gpg is not waited for long."""
+    made = Scene(lab, ring(lab, "ed25519"), KINDS, copies=2, BINPKG_RESIGN_TIMEOUT=LIMIT)
+    made.before = {name: made.read(name) for name in made.paths}
+    return made
+
+
+def ours(scene):
+    """The names of our packages."""
+    return [name for name in scene.paths if name.startswith("ours")]
+
+
+def checked(scene, answer, kind, says=""):
+    """Every package of ours came to this end; the others are as they were."""
+    for name in ours(scene):
+        record = answer.records[name]
+        assert record["outcome"] == kind and says in (record["reason"] or ""), answer.result
+    assert answer.records["stranger"]["outcome"] in (FOREIGN, HELD), answer.result
+    assert answer.result.status == int(any(record["outcome"] == HELD for record in answer.records.values()))
+    for name in scene.paths:
+        if kind == HELD or not name.startswith("ours"):
+            assert scene.read(name) == scene.before[name], name
+        if answer.records.get(name, {}).get("outcome") == HELD:
+            assert scene.held(name) == scene.before[name], name
+    if kind == RESIGNED:
+        scene.trusts()
+        assert scene.accepted(ours(scene)) == dict.fromkeys(ours(scene))
+
+
+def machine(name, text):
+    """Words before a command that give it another /etc/gnupg with this file; skips where the machine does not let us."""
+    script = 'mount -t tmpfs none /etc/gnupg && printf "%s\\n" "$1" > "/etc/gnupg/$0" && shift && exec "$@"'
+    words = ["unshare", "--mount", "sh", "-c", script, name, text]
+    os.makedirs("/etc/gnupg", exist_ok=True)
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("skipped: /etc/gnupg cannot be replaced here")
+    return words
+
+
+def apply_on(scene, words, *more):
+    """`apply --json` on a machine with other settings."""
+    result = scene.prefix.run(*words, "binpkg-resign", "--prefix", scene.prefix.path, "--json", "apply", *more, check=None)
+    return scene.answer(result)
+
+
+# Hangs
+
+
+def test_a_stopped_agent(scene):
+    """An agent that answers nobody: whose a package is can be told without it."""
+    home = scene.ring.home
+    home.start_agent()
+    pid = int(subprocess.run(
+        ["gpg-connect-agent", "--homedir", home.path, "GETINFO pid", "/bye"], capture_output=True, text=True, check=True
+    ).stdout.split()[1])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        answer = scene.apply()
+        assert time.monotonic() - began < IN_TIME
+        checked(scene, answer, HELD, "BINPKG_RESIGN_TIMEOUT")
+        assert answer.records["stranger"]["outcome"] == FOREIGN
+        for words in (["verify"], ["doctor"], ["apply", "--pretend"]):
+            began = time.monotonic()
+            scene.prefix.resign(*words, check=None)
+            assert time.monotonic() - began < IN_TIME, words
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    scene.prefix.resign("held", "retry", check=0)
+
+
+def test_a_signal_ends_the_waiting(scene):
+    """SIGTERM while gpg is waited for; everything is held."""
+    home = scene.ring.home
+    home.start_agent()
+    pid = int(subprocess.run(
+        ["gpg-connect-agent", "--homedir", home.path, "GETINFO pid", "/bye"], capture_output=True, text=True, check=True
+    ).stdout.split()[1])
+    scene.variables(BINPKG_RESIGN_TIMEOUT=120)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        environment = {key: str(value) for key, value in scene.prefix.environment().items()}
+        words = ["binpkg-resign", "--prefix", str(scene.prefix.path), "apply"]
+        child = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        time.sleep(2)
+        began = time.monotonic()
+        child.send_signal(signal.SIGTERM)
+        said, _ = child.communicate(timeout=30)
+        assert child.returncode == 143 and time.monotonic() - began < 10, said
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert all(scene.held(name) == scene.before[name] for name in ours(scene)), said
+
+
+@pytest.mark.parametrize("lock", ["gnupg_spawn_agent_sentinel.lock", "pubring.kbx.lock"])
+def test_a_lock_of_another_machine(scene, lock):
+    """As a container leaves it behind in a home that it shared."""
+    scene.ring.home.kill_agent()
+    (scene.ring.home.path / lock).write_text("      1234\nanother-machine\n")
+    began = time.monotonic()
+    answer = scene.apply()
+    assert time.monotonic() - began < IN_TIME
+    kind = answer.records["ours"]["outcome"]
+    checked(scene, answer, kind, "another-machine" if kind == HELD else "")
+    if kind == HELD:
+        (scene.ring.home.path / lock).unlink()
+        scene.prefix.resign("held", "retry", check=0)
+
+
+def test_a_gpg_that_hangs_while_it_verifies(scene):
+    """Whatever the reason: it is ended, and everything is held."""
+    wrapper = scene.prefix.write("gpg", '#!/bin/sh\ncase " $* " in *" --verify "*) sleep 600;; *) exec /usr/bin/gpg.real "$@";; esac\n')
+    wrapper.chmod(0o755)
+    script = (
+        'cp /usr/bin/gpg "$0/real" && touch "$0/empty" && mount -t tmpfs none /usr/local/sbin 2>/dev/null; '
+        'mkdir -p /usr/local/sbin && cp "$0/real" /usr/local/sbin/gpg.real && '
+        'sed "s,/usr/bin/gpg.real,/usr/local/sbin/gpg.real," "$0/gpg" > "$0/gpg.new" && chmod 755 "$0/gpg.new" && '
+        'mount --bind "$0/gpg.new" /usr/bin/gpg && exec "$@"'
+    )
+    words = ["unshare", "--mount", "sh", "-c", script, scene.prefix.path]
+    if subprocess.run([*words, "gpg", "--version"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("skipped: gpg cannot be replaced here")
+    began = time.monotonic()
+    answer = apply_on(scene, words, "--jobs", "1")
+    assert time.monotonic() - began < IN_TIME
+    checked(scene, answer, HELD, "no answer within")
+
+
+# Configurations
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "says"),
+    [
+        # those that have cost packages
+        ("output OUTPUT", HELD, "output"),
+        ("sender other@example.org", HELD, "sender"),
+        ("interactive", RESIGNED, ""),
+        # those that make something else of a signature
+        ("default-sig-expire 1d", HELD, "default-sig-expire"),
+        ("local-user acquaintance", HELD, "local-user"),
+        ("sig-policy-url https://example.org/policy", RESIGNED, ""),
+        ("sig-policy-url !https://example.org/policy", RESIGNED, ""),
+        ("sig-notation note@example.org=1", RESIGNED, ""),
+        ("sig-notation !note@example.org=1", HELD, "sig-notation"),
+        ("comment hello", RESIGNED, ""),
+        ("default-key acquaintance", RESIGNED, ""),
+        ("no-options", None, ""),
+        ("no-such-option", None, ""),
+        ("logger-fd 1", None, ""),
+        ("status-fd 1", HELD, "status-fd"),
+        ("digest-algo SHA256", RESIGNED, ""),
+        ("compliance de-vs", None, ""),
+        ("weak-digest SHA512", None, ""),
+        ("disable-pubkey-algo EDDSA", HELD, ""),
+        ("trust-model tofu", None, ""),
+        ("max-output 10", None, ""),
+        ("faked-system-time 20300101T000000!", None, ""),
+        ("pinentry-mode cancel", RESIGNED, ""),
+    ],
+)
+def test_a_line_in_the_homes_gpg_conf(scene, line, kind, says):
+    """The result is accepted by Portage, or the packages are held, with the option or the file in the reason."""
+    line = line.replace("OUTPUT", str(scene.prefix.path / "out"))
+    (scene.ring.home.path / "gpg.conf").write_text(line + "\n")
+    answer = scene.apply()
+    (scene.ring.home.path / "gpg.conf").unlink()
+    checked(scene, answer, kind or answer.records["ours"]["outcome"], says)
+
+
+@pytest.mark.parametrize("line", ["interactive", "output /dev/null", "no-default-keyring", "no-such-option", "skip-verify"])
+def test_a_line_in_the_machines_gpg_conf(scene, line):
+    """Nobody is asked, nothing is lost; what is signed is accepted."""
+    answer = apply_on(scene, machine("gpg.conf", line))
+    checked(scene, answer, answer.records["ours"]["outcome"])
+
+
+def test_another_language(lab):
+    """The words of a failure are understood, and the run is given up after the first locked key."""
+    keys = ring(lab, "ed25519-locked")
+    scene = Scene(lab, keys, ["ours"], copies=3)
+    keys.home.pinentry("has no terminal")
+    german = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "LANGUAGE": "de"}
+    words = ["gpg", "--homedir", keys.home.path, "--batch", "--no-tty", "--sign", "--output", "-"]
+    said = run(words, homes.environment(keys.home.path) | german, stdin=b"x", check=None).err
+    if "Beglaubigung" not in said and "fehlgeschlagen" not in said:
+        pytest.skip(f"skipped: gpg speaks no German here: {said}")
+    answer = scene.apply(env=german, check=1)
+    assert "nobody is there to type its passphrase (gpg: Inappropriate ioctl" in answer.records["ours"]["reason"], answer.result
+    assert "before it" in answer.records["ours 3"]["reason"] or answer.records["ours 3"]["reason"] == answer.records["ours"]["reason"]
+
+
+# Kinds of keys
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    ["nistp256", "nistp384", "nistp521", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1", "secp256k1", "rsa2048", "dsa2048"],
+)
+def test_a_kind_of_key(lab, algorithm):
+    """Signed, and accepted by Portage."""
+    home = Home.fresh(lab)
+    key = home.add("ours", algorithm=algorithm)
+    other = home.add("acquaintance")
+    signer = homes.Signer(home, key)
+    scene = Scene(lab, homes.Ring(home, key, signer, key, homes.Signer(home, other)), ["ours"])
+    answer = scene.apply(check=0)
+    assert answer.records["ours"]["outcome"] == RESIGNED
+    scene.trusts()
+    assert scene.accepted(["ours"]) == {"ours": None}
+
+
+# Wrong passphrases
+
+
+def test_a_wrong_passphrase_is_not_tried_again(lab):
+    """By itself; but when the file has changed, or a person asks for it."""
+    keys = ring(lab, "ed25519-locked")
+    scene = Scene(lab, keys, ["ours"], copies=3)
+    keys.home.pinentry(None)
+    secret, starts = scene.prefix.write("passphrase", "nonsense\n"), scene.prefix.path / "starts"
+    script = scene.prefix.write("sign", f'#!/bin/sh\necho start >> {starts}\nexec /usr/bin/gpg --sign --armor "$@"\n')
+    script.chmod(0o755)
+    command = f"{script} --pinentry-mode loopback --passphrase-file {secret} [PORTAGE_CONFIG]"
+    scene.variables(BINPKG_GPG_SIGNING_BASE_COMMAND=command)
+
+    def count():
+        return starts.read_text().count("start")
+
+    answer = scene.apply(check=1)
+    assert "the passphrase or PIN is wrong (gpg: Bad passphrase)" in answer.records["ours"]["reason"] and count() == 1
+    # everything is done once more by the next sync, and nothing is tried
+    scene.prefix.resign("apply", check=None)
+    said = scene.prefix.resign("doctor", check=1).text
+    assert "refused by an earlier run" in said and count() == 1, said
+    scene.prefix.resign("held", "retry", check=1)
+    assert count() == 2
+    secret.write_text(PASSPHRASE + "\n")
+    assert "signing command works" in scene.prefix.resign("doctor", check=None).text and count() == 4
+    scene.prefix.resign("held", "retry", check=0)
+
+
+# Diagnosis
+
+
+def test_an_agent_that_cannot_start_is_not_a_missing_key(scene):
+    """A home that is too deep for sockets: said so, by doctor, too."""
+    home = scene.ring.home
+    home.kill_agent()
+    deep = scene.prefix.path / ("deep-" * 20) / "gnupg"
+    ignored = shutil.ignore_patterns("S.*", ".#lk*")
+    shutil.copytree(home.path, deep, ignore=ignored)
+    deep.chmod(0o700)
+    scene.variables(BINPKG_GPG_SIGNING_GPG_HOME=deep)
+    answer = scene.apply()
+    checked(scene, answer, HELD, "too long for the agent's sockets")
+    assert answer.records["stranger"]["outcome"] == FOREIGN
+    assert "too long for the agent's sockets" in scene.prefix.resign("doctor", check=1).text
+    scene.variables(BINPKG_GPG_SIGNING_GPG_HOME=home.path)
+    scene.prefix.resign("held", "retry", check=0)
