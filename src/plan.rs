@@ -11,7 +11,7 @@ mod simulation;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::portage::atom::{Candidate, Cpv, Eapi, Slot};
+use crate::portage::atom::{Candidate, Eapi, Slot};
 use crate::portage::index::{DEPENDENCY_KEYS, Entry, PackageIndex};
 use crate::portage::names::{BuildId, PkgPath};
 use crate::portage::updates::{Rewriter, Update, UpdateSet};
@@ -147,25 +147,43 @@ impl Step {
     /// What this step makes of a text of dependencies; `None` if it leaves it alone.
     fn rewrite(&self, text: &str) -> Option<String> {
         match self {
-            Step::Move { update, before, .. } => {
-                before.as_candidate(|package| update.rewrite(text, package.eapi, Some(package)))
-            }
+            Step::Move { update, before, .. } => update.rewrite(text, before.eapi, Some(&before.candidate())),
             Step::Slot { .. } => None,
             Step::Dependencies { rewriter, package } => {
-                package.as_candidate(|package| rewriter.rewrite(text, package.eapi, Some(package)))
+                rewriter.rewrite(text, package.eapi, Some(&package.candidate()))
             }
         }
     }
 }
 
+/// What a package is called at some moment, as far as updates look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// `category/name`.
+    pub cp: String,
+    /// The version with its revision.
+    pub version: String,
+    /// `SLOT`.
+    pub slot: String,
+    /// `EAPI`.
+    pub eapi: Eapi,
+    /// The repository.
+    pub repo: String,
+}
+
 impl Name {
-    /// Calls `action` with the package in the form that atoms are matched with; `None` if the name is none.
-    pub(crate) fn as_candidate<T>(&self, action: impl FnOnce(&Candidate<'_>) -> Option<T>) -> Option<T> {
-        let cpv = Cpv::parse(&self.cpv)?;
+    /// Category, name and version.
+    #[must_use]
+    pub fn cpv(&self) -> String {
+        format!("{}-{}", self.cp, self.version)
+    }
+
+    /// The package in the form that atoms are matched with, without build id and USE flags: those do not count in texts.
+    pub(crate) fn candidate(&self) -> Candidate<'_> {
         let slot = Slot::parse(&self.slot, self.eapi);
-        action(&Candidate {
-            cp: cpv.cp(),
-            version: cpv.version,
+        Candidate {
+            cp: &self.cp,
+            version: &self.version,
             slot: slot.slot,
             sub_slot: slot.sub_slot,
             repo: Some(&self.repo),
@@ -173,21 +191,8 @@ impl Name {
             eapi: self.eapi,
             iuse: "",
             use_flags: "",
-        })
+        }
     }
-}
-
-/// What a package is called at some moment, as far as updates look at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name {
-    /// Category, name and version.
-    pub cpv: String,
-    /// `SLOT`.
-    pub slot: String,
-    /// `EAPI`.
-    pub eapi: Eapi,
-    /// The repository.
-    pub repo: String,
 }
 
 /// An update and the keys it changes.
@@ -296,11 +301,6 @@ fn names_in(updates: &UpdateSet) -> HashSet<&str> {
         }
     }
     names
-}
-
-/// Renames a package: `cpv` of the package `old` under the name `new`.
-fn renamed(cpv: &Cpv<'_>, new: &str) -> String {
-    format!("{new}-{}", cpv.version)
 }
 
 #[cfg(test)]

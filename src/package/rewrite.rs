@@ -23,29 +23,25 @@ pub(crate) fn rewrite(metadata: &Metadata, edit: &Edit) -> Metadata {
     for step in &edit.steps {
         match step {
             Step::Move { update, before, cpv } => {
-                before.as_candidate(|candidate| {
-                    change_texts(
-                        &mut metadata,
-                        |name| !IGNORED.contains(&name),
-                        |text| update.rewrite(text, candidate.eapi, Some(candidate)),
-                    );
-                    Some(())
-                });
-                rename(&mut metadata, &before.cpv, cpv);
+                let package = before.candidate();
+                change_texts(
+                    &mut metadata,
+                    |name| !IGNORED.contains(&name),
+                    |text| update.rewrite(text, package.eapi, Some(&package)),
+                );
+                rename(&mut metadata, &before.cpv(), cpv);
             }
             Step::Slot { slot } => {
                 metadata.set("SLOT", format!("{slot}\n").into_bytes());
                 remove_empty(&mut metadata);
             }
             Step::Dependencies { rewriter, package } => {
-                package.as_candidate(|candidate| {
-                    change_texts(
-                        &mut metadata,
-                        |name| DEPENDENCY_KEYS.contains(&name),
-                        |text| rewriter.rewrite(text, candidate.eapi, Some(candidate)),
-                    );
-                    Some(())
-                });
+                let package = package.candidate();
+                change_texts(
+                    &mut metadata,
+                    |name| DEPENDENCY_KEYS.contains(&name),
+                    |text| rewriter.rewrite(text, package.eapi, Some(&package)),
+                );
                 remove_empty(&mut metadata);
             }
         }

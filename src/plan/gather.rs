@@ -74,7 +74,7 @@ fn begin(instance: &Instance) -> Option<Gathered> {
     let work = Work {
         number: instance.number,
         path,
-        cpv: instance.name.cpv.clone(),
+        cpv: instance.name.cpv(),
         build_id: instance.build_id.as_deref().and_then(BuildId::new),
         in_place: None,
         copies: Vec::new(),
@@ -98,7 +98,7 @@ impl Gathered {
             },
         };
         let edit = Edit {
-            cpv: instance.name.cpv,
+            cpv: instance.name.cpv(),
             path,
             build_id: instance.build_id.as_deref().and_then(BuildId::new),
             slot: instance.name.slot,

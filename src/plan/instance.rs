@@ -1,10 +1,10 @@
 //! The packages that the simulation of Portage's pass moves about, and what the index says of them.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 
 use super::{Change, Name, Step};
-use crate::portage::atom::{Candidate, Cpv, Slot, vercmp};
+use crate::portage::atom::{Candidate, vercmp};
 use crate::portage::index::{DEPENDENCY_KEYS, fields};
 
 /// One package in the simulation: an entry of the index, or a copy that a move made.
@@ -38,24 +38,13 @@ pub(super) enum Origin {
 }
 
 impl Instance {
-    pub(super) fn cpv(&self) -> Option<Cpv<'_>> {
-        Cpv::parse(&self.name.cpv)
-    }
-
-    pub(super) fn candidate(&self) -> Option<Candidate<'_>> {
-        let cpv = self.cpv()?;
-        let slot = Slot::parse(&self.name.slot, self.name.eapi);
-        Some(Candidate {
-            cp: cpv.cp(),
-            version: cpv.version,
-            slot: slot.slot,
-            sub_slot: slot.sub_slot,
-            repo: Some(&self.name.repo),
+    pub(super) fn candidate(&self) -> Candidate<'_> {
+        Candidate {
             build_id: self.build_id.as_deref().and_then(|id| id.parse().ok()),
-            eapi: self.name.eapi,
             iuse: &self.iuse,
             use_flags: &self.use_flags,
-        })
+            ..self.name.candidate()
+        }
     }
 
     pub(super) fn state(&self) -> (String, [String; 5]) {
@@ -100,25 +89,26 @@ impl Instances {
         self.all.iter_mut()
     }
 
-    /// Takes one more; one whose name is none is passed over.
+    /// Takes one more.
     pub(super) fn push(&mut self, instance: Instance) {
-        let Some(cpv) = instance.cpv() else { return };
         let id = self.all.len();
         let build_time = instance.build_time;
-        let mut called = self.by_name.remove(cpv.cp()).unwrap_or_default();
-        called.insert(self.count_before(&called, Ordering::is_le, cpv.version, build_time), id);
-        self.by_name.insert(cpv.cp().to_owned(), called);
+        let name = &instance.name;
+        let mut called = self.by_name.remove(&name.cp).unwrap_or_default();
+        called.insert(self.count_before(&called, Ordering::is_le, &name.version, build_time), id);
+        self.by_name.insert(name.cp.clone(), called);
         let build_id = instance.build_id.as_deref().and_then(|id| id.parse().ok()).unwrap_or(0);
         let oldest = |id: usize| self.all.get(id).map(|oldest| oldest.build_time);
-        match self.by_cpv.get_mut(&instance.name.cpv) {
-            Some(builds) => {
+        match self.by_cpv.entry(name.cpv()) {
+            hash_map::Entry::Occupied(mut known) => {
+                let builds = known.get_mut();
                 builds.highest_build_id = builds.highest_build_id.max(build_id);
                 if oldest(builds.oldest).is_some_and(|oldest| build_time < oldest) {
                     builds.oldest = id;
                 }
             }
-            None => {
-                self.by_cpv.insert(instance.name.cpv.clone(), Builds { oldest: id, highest_build_id: build_id });
+            hash_map::Entry::Vacant(new) => {
+                new.insert(Builds { oldest: id, highest_build_id: build_id });
             }
         }
         self.all.push(instance);
@@ -150,7 +140,7 @@ impl Instances {
     fn count_before(&self, called: &[usize], is_before: fn(Ordering) -> bool, version: &str, build_time: i64) -> usize {
         called.partition_point(|&id| {
             let order = self.get(id).and_then(|instance| {
-                let versions = vercmp(instance.cpv()?.version, version)?;
+                let versions = vercmp(&instance.name.version, version)?;
                 Some(versions.then(instance.build_time.cmp(&build_time)))
             });
             order.is_some_and(is_before)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::gather::gather;
 use super::instance::{Facts, Instance, Instances, Origin, build_time, text};
-use super::{Change, Collision, Layout, Name, Overwrites, Plan, Situation, Step, names_in, renamed};
+use super::{Change, Collision, Layout, Name, Overwrites, Plan, Situation, Step, names_in};
 use crate::portage::atom::{Cpv, Eapi, Slot, repository_name};
 use crate::portage::index::DEPENDENCY_KEYS;
 use crate::portage::updates::{Rewriter, Update, UpdateCommand};
@@ -148,7 +148,13 @@ impl<'a> Simulation<'a> {
             number,
             origin: Origin::Index,
             path,
-            name: Name { cpv: cpv_text.to_owned(), slot, eapi, repo: repo.into_owned() },
+            name: Name {
+                cp: cpv.cp().to_owned(),
+                version: cpv.version.to_owned(),
+                slot,
+                eapi,
+                repo: repo.into_owned(),
+            },
             build_time: build_time(facts.build_time),
             build_id: (!build_id.is_empty()).then_some(build_id),
             iuse: text(facts.iuse),
@@ -189,7 +195,7 @@ impl<'a> Simulation<'a> {
                         let Ok(atom) = atom.with_slot(old) else { continue };
                         for id in self.instances.called(atom.cp()).to_vec() {
                             let instance = self.instances.get(id);
-                            let chosen = instance.and_then(Instance::candidate).is_some_and(|c| atom.selects(&c));
+                            let chosen = instance.is_some_and(|instance| atom.selects(&instance.candidate()));
                             if chosen && self.applies(list, id) {
                                 self.move_slot(id, &update, new);
                             }
@@ -203,13 +209,14 @@ impl<'a> Simulation<'a> {
     /// `binarytree.move_ent` for one package.
     fn move_one(&mut self, id: usize, update: &Arc<Update>, new: &str) {
         let Some(source) = self.instances.get(id).filter(|instance| instance.endless.is_none()) else { return };
-        let Some(cpv) = source.cpv() else { return };
-        let new_cpv = renamed(&cpv, new);
-        if self.instances.has_build(new, cpv.version, source.build_time) {
+        let Name { cp: old, version, .. } = &source.name;
+        let new_cpv = format!("{new}-{version}");
+        if self.instances.has_build(new, version, source.build_time) {
             // applied before
             return;
         }
-        let keeps_name = new.split_once('/').is_some_and(|(_, pn)| pn == cpv.pn);
+        let pn = |cp: &str| cp.split_once('/').map(|(_, pn)| pn.to_owned());
+        let keeps_name = pn(old) == pn(new);
         let in_the_way = self.instances.oldest_build(&new_cpv).map(|other| other.path.clone());
         let number = source.number;
         let source_path = source.path.clone();
@@ -258,7 +265,7 @@ impl<'a> Simulation<'a> {
         }
         copy.changes.push(Change { update: update.text.clone(), keys });
         copy.steps.push(Step::Move { update: Arc::clone(update), before, cpv: new_cpv.clone() });
-        copy.name.cpv = new_cpv;
+        new.clone_into(&mut copy.name.cp);
         copy.history = vec![copy.state()];
         self.paths.insert(copy.path.clone());
         self.instances.push(copy);
@@ -300,7 +307,7 @@ impl<'a> Simulation<'a> {
     fn rewrite_dependencies(&mut self, id: usize) {
         let Some(instance) = self.instances.get(id).filter(|instance| instance.endless.is_none()) else { return };
         let Some(list) = self.list_for(&instance.name.repo).and_then(|list| self.lists.get(list)) else { return };
-        let Some(package) = instance.candidate() else { return };
+        let package = instance.candidate();
         let mut dependencies = instance.dependencies.clone();
         let mut acted: Vec<(usize, Vec<String>)> = Vec::new();
         for (key, value) in DEPENDENCY_KEYS.iter().zip(&mut dependencies) {
@@ -353,5 +360,5 @@ fn flat_path(cpv: &str) -> String {
 }
 
 fn rewrite_by(update: &Update, value: &str, package: &Name) -> Option<String> {
-    package.as_candidate(|candidate| update.rewrite(value, package.eapi, Some(candidate)))
+    update.rewrite(value, package.eapi, Some(&package.candidate()))
 }

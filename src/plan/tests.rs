@@ -1,4 +1,5 @@
 use super::*;
+use crate::portage::atom::Cpv;
 use crate::portage::updates::{Mtimedb, RepoSource, Selection};
 use std::path::Path;
 

@@ -7,6 +7,7 @@ use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
 
 /// Gives so many values of `strategy` to `test`. The first that fails is made as small as it can be made, and shown.
 #[track_caller]
+#[allow(clippy::panic, reason = "this is how a test fails")]
 pub(crate) fn check<S: Strategy>(count: u32, strategy: S, test: impl Fn(S::Value) -> TestCaseResult) {
     let config = Config { cases: times(count), ..config() };
     if let Err(failure) = TestRunner::new(config).run(&strategy, test) {

@@ -122,6 +122,8 @@ class Scene:
         answer = json.loads(result.out)
         names = {path: name for name, path in self.paths.items()}
         records = {names[record["path"]]: record for record in answer["packages"]}
+        for record in records.values():
+            record["reason"] = record["reason"] and record["reason"]["text"]
         assert len(records) == len(answer["packages"]), result
         return Answer(result, answer, records)
 

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 use super::{Compression, GpkgError};
 
@@ -287,20 +290,11 @@ fn first_words(mut source: impl Read) -> Vec<u8> {
 ///
 /// Portage takes the last `j` before a number, and with `--jobs=` only a number after a space.
 fn job_count(makeopts: &str) -> usize {
-    let line = makeopts.split('\n').next().unwrap_or_default();
-    let number = |after: &str| {
-        let digits = after.trim_start();
-        let end = digits.find(|character: char| !character.is_ascii_digit()).unwrap_or(digits.len());
-        digits.get(..end).and_then(|digits| digits.parse().ok())
-    };
-    let short = line.match_indices('j').filter_map(|(at, found)| Some((at, number(line.get(at + found.len()..)?)?)));
-    let long = line.match_indices("--jobs=").filter_map(|(at, found)| {
-        let after = line.get(at + found.len()..)?;
-        after.starts_with(char::is_whitespace).then(|| Some((at, number(after)?)))?
-    });
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    short.chain(long).max_by_key(|(at, _)| *at).map_or_else(processors, |(_, jobs)| jobs)
+    let jobs = || JOBS.as_ref()?.captures(makeopts)?.get(1)?.as_str().parse().ok();
+    jobs().unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
+
+static JOBS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^.*(?:j|--jobs=(?-u:\s))(?-u:\s)*([0-9]+)").ok());
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,9 @@
 //! USE dependencies, the part of an atom in brackets (PMS 8.3.4).
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 /// One USE dependency of an atom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,28 +39,26 @@ pub enum UseDefault {
 impl<'a> UseDep<'a> {
     /// Reads one USE dependency, as `portage.dep._use_dep` does.
     fn parse(text: &'a str) -> Option<UseDep<'a>> {
-        let (rest, state) = match text.as_bytes() {
-            [b'!', .., b'?' | b'='] => (text.get(1..text.len() - 1)?, UseState::Conditional),
-            [.., b'?' | b'='] => (text.get(..text.len() - 1)?, UseState::Conditional),
-            [b'-', ..] => (text.get(1..)?, UseState::Disabled),
-            _ => (text, UseState::Enabled),
+        let found = USE_DEP.as_ref()?.captures(text)?;
+        let part = |number| found.get(number).map_or("", |part| part.as_str());
+        let state = match (part(1), part(4)) {
+            ("", "") => UseState::Enabled,
+            ("-", "") => UseState::Disabled,
+            ("" | "!", "?" | "=") => UseState::Conditional,
+            _ => return None,
         };
-        let (flag, default) = if let Some(flag) = rest.strip_suffix("(+)") {
-            (flag, Some(UseDefault::Enabled))
-        } else if let Some(flag) = rest.strip_suffix("(-)") {
-            (flag, Some(UseDefault::Disabled))
-        } else {
-            (rest, None)
+        let default = match part(3) {
+            "(+)" => Some(UseDefault::Enabled),
+            "(-)" => Some(UseDefault::Disabled),
+            _ => None,
         };
-        is_flag(flag).then_some(UseDep { flag, state, default })
+        Some(UseDep { flag: part(2), state, default })
     }
 }
 
-/// PMS 3.1.4: `[A-Za-z0-9][A-Za-z0-9+_@-]*`.
-fn is_flag(text: &str) -> bool {
-    text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'_' | b'@' | b'-'))
-}
+/// Prefix, flag (PMS 3.1.4), default and suffix, as in `portage.dep._usedep_re`.
+static USE_DEP: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new("^([!-]?)([A-Za-z0-9][A-Za-z0-9+_@-]*)(\\([+-]\\))?([?=]?)$").ok());
 
 /// The USE dependencies of a text between the brackets; those that are invalid are left out.
 pub(super) fn use_deps(text: &str) -> impl Iterator<Item = UseDep<'_>> {

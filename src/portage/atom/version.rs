@@ -1,6 +1,9 @@
 //! Versions: their syntax (PMS 3.2) and their order (PMS 3.3).
 
 use std::cmp::Ordering;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 /// A version in its parts; each is as written.
 #[derive(Clone, Copy)]
@@ -9,46 +12,24 @@ struct Version<'a> {
     integer: &'a str,
     /// The further numbers with their dots: empty or `.2.3`.
     components: &'a str,
-    /// The letter after them.
-    letter: Option<u8>,
+    /// The letter after them, or nothing.
+    letter: &'a str,
     /// The suffixes with their underscores: empty or `_alpha1_p`.
     suffixes: &'a str,
     /// The digits after `-r`.
     revision: &'a str,
 }
 
+/// PMS 3.2, as in `portage.versions.ver_regexp`: number, further numbers, letter, suffixes, revision.
+static VERSION: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new("^([0-9]+)((?:\\.[0-9]+)*)([a-z]?)((?:_(?:alpha|beta|p(?:re)?|rc)[0-9]*)*)(?:-r([0-9]+))?$").ok()
+});
+
 impl<'a> Version<'a> {
     fn parse(text: &'a str) -> Option<Version<'a>> {
-        let (integer, rest) = split_digits(text);
-        if integer.is_empty() {
-            return None;
-        }
-        let mut after = rest;
-        while let Some(tail) = after.strip_prefix('.') {
-            let (digits, tail) = split_digits(tail);
-            if digits.is_empty() {
-                return None;
-            }
-            after = tail;
-        }
-        let components = before(rest, after);
-        let letter = after.bytes().next().filter(u8::is_ascii_lowercase);
-        let rest = if letter.is_some() { after.get(1..)? } else { after };
-        let mut after = rest;
-        while let Some(tail) = after.strip_prefix('_') {
-            let (_, tail) = split_suffix_name(tail)?;
-            (_, after) = split_digits(tail);
-        }
-        let suffixes = before(rest, after);
-        let revision = if after.is_empty() {
-            ""
-        } else {
-            let (digits, tail) = split_digits(after.strip_prefix("-r")?);
-            if digits.is_empty() || !tail.is_empty() {
-                return None;
-            }
-            digits
-        };
+        let found = VERSION.as_ref()?.captures(text)?;
+        let part = |number| found.get(number).map_or("", |part| part.as_str());
+        let [integer, components, letter, suffixes, revision] = [1, 2, 3, 4, 5].map(part);
         Some(Version { integer, components, letter, suffixes, revision })
     }
 
@@ -61,17 +42,6 @@ impl<'a> Version<'a> {
     fn suffixes(&self) -> impl Iterator<Item = (i8, &'a str)> {
         self.suffixes.split('_').skip(1).filter_map(split_suffix_name)
     }
-}
-
-/// What of `whole` precedes its end `rest`.
-fn before<'a>(whole: &'a str, rest: &str) -> &'a str {
-    whole.get(..whole.len().saturating_sub(rest.len())).unwrap_or_default()
-}
-
-/// The ASCII digits `text` begins with, and the rest.
-fn split_digits(text: &str) -> (&str, &str) {
-    let end = text.bytes().position(|byte| !byte.is_ascii_digit());
-    end.and_then(|end| text.split_at_checked(end)).unwrap_or((text, ""))
 }
 
 /// The name of a suffix that `text` begins with as its rank (PMS 3.3, algorithm 3.6), and the rest.
@@ -123,7 +93,7 @@ pub fn vercmp(one: &str, other: &str) -> Option<Ordering> {
         };
     }
     // No letter sorts before any.
-    order = order.then(one.letter.cmp(&other.letter));
+    order = order.then(one.letter.cmp(other.letter));
     let (mut left, mut right) = (one.suffixes(), other.suffixes());
     while order.is_eq() {
         // A suffix that is not there is a `_p` below `_p0`.
@@ -153,7 +123,9 @@ pub(super) fn split_version(name: &str) -> Option<(&str, &str)> {
 
 /// Whether `text` is a version, with or without revision (PMS 3.2).
 fn is_version(text: &str) -> bool {
-    Version::parse(text).is_some()
+    // most words of a name are none, by their first character
+    text.starts_with(|first: char| first.is_ascii_digit())
+        && VERSION.as_ref().is_some_and(|version| version.is_match(text))
 }
 
 /// A valid version without its revision.
