@@ -82,7 +82,7 @@ fn new_jobs(run: &Run<'_>, updates: &UpdateSet, pkgdir: &Path) -> Result<Vec<Job
         return Ok(Vec::new());
     }
     let Some(index) = super::read_index(pkgdir)? else { return Ok(Vec::new()) };
-    let reread = match run.settings.has_feature("pkgdir-index-trusted")? {
+    let reread = match run.settings.trusts_index()? {
         true => None,
         false => Some(Reread::read(&index, pkgdir, &run.codec()?)?),
     };

@@ -112,7 +112,7 @@ pub(crate) fn jobs(run: &Run<'_>, store: &Store) -> Result<Vec<Job>, Error> {
     }
     let records: Vec<&Record> = described.iter().collect();
     let updates = updates_for(settings, &records)?;
-    let (index, first) = match settings.has_feature("pkgdir-index-trusted")? {
+    let (index, first) = match settings.trusts_index()? {
         true => index_with(&records, store, |record| record.entry.clone())?,
         false => {
             let codec = run.codec()?;

@@ -55,7 +55,7 @@ def test_from_a_shell(lab, how):
     assert DOOMED <= {record["path"] for record in answer["packages"]}, answer
 
 
-@pytest.mark.xfail(reason="apply has yet to walk through the running root's PKGDIR, too", strict=True)
+@pytest.mark.xfail(reason="apply has yet to walk through every PKGDIR of `Settings::other_pkgdirs`", strict=True)
 def test_a_pkgdir_for_each(lab):
     """PKGDIR in the environment is for the target alone; the running root's pass is over that of make.conf."""
     prefix = scene(lab)
