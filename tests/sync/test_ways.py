@@ -10,7 +10,7 @@ import pytest
 from tests.lab.checks import index_disagreements
 from tests.lab.session import TOP
 
-from .scene import CLEANED, MOVED, PATHS, clean, lost, publish, scene
+from .scene import CLEANED, DUE, MOVED, PATHS, clean, lost, publish, scene
 from .ways import WAYS, NotHere
 
 NET_IS_IN = False
@@ -83,7 +83,9 @@ def outcome(lab, way, column):
     faults += [f"{path}: {error}" for path, error in prefix.verify().items() if error]
     faults += index_disagreements(prefix)
     faults += [f"{CLEANED} is back"] if (prefix.pkgdir / CLEANED).exists() else []
-    faults += [] if (prefix.pkgdir / MOVED).exists() else [f"{MOVED} was not made"]
+    faults += [f"{path} lacks {update}" for path, key, value, update in DUE if not gone and prefix.entry(path)[key] != value]
+    if column is documented and not (prefix.pkgdir / MOVED).exists():
+        faults.append(f"{MOVED} was not made")
     return f"{len(gone)}", "\n".join([*faults, str(result)]) if faults else None
 
 
