@@ -29,7 +29,7 @@ help:
 	@echo 'make overlay    an overlay of the last commit that emerge can merge from'
 	@echo 'make install    into DESTDIR, PREFIX=$(PREFIX), SYSCONFDIR=$(SYSCONFDIR), EPREFIX'
 
-setup: tests/lab/.system $(VENVS) setup-packaging
+setup: tests/lab/.system $(VENVS) setup-delta setup-packaging
 
 .PHONY: tests/lab/.system
 tests/lab/.system:
@@ -42,6 +42,21 @@ target/portage-%/.ready: | tests/lab/.system
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check portage==$* $(WITH)
 	$(@D)/bin/python -c 'import portage.gpkg'
 	touch $@
+
+# Gentoo packages it apart from Portage; of Portage's releases, only the source has it.
+DELTA := target/portage-$(PORTAGE_NEWEST)/bin/emerge-delta-webrsync
+
+.PHONY: setup-delta
+setup-delta: target/portage-$(PORTAGE_NEWEST)/.ready
+	@$(MAKE) --no-print-directory $(DELTA) || \
+		echo 'emerge-delta-webrsync cannot be had: its tests will be skipped.' >&2
+
+$(DELTA):
+	rm -rf target/tmp/portage-source && mkdir -p target/tmp/portage-source
+	target/portage-$(PORTAGE_NEWEST)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps \
+		--no-binary portage --dest target/tmp/portage-source portage==$(PORTAGE_NEWEST)
+	tar -xzf target/tmp/portage-source/portage-*.tar.gz -O --wildcards '*/misc/emerge-delta-webrsync' >$@.new
+	chmod 755 $@.new && mv $@.new $@
 
 build:
 	$(CARGO) build $(TESTED)

@@ -22,17 +22,16 @@ use crate::resign::{self, Job, Purpose, Results, Settled};
 /// So often a package is taken up that another program changes while it is being signed.
 const ROUNDS: usize = 3;
 
-/// Applies updates to the signed binary packages that are ours: in PKGDIR, and with ROOT set in that of the running root
-/// as well, since Portage's pass runs over both.
+/// Applies updates to the signed binary packages that are ours: in PKGDIR, and in every other one that Portage's passes
+/// go over as well, as that of the running root where ROOT is set.
 #[must_use]
 pub(crate) fn apply(run: &Run<'_>, selection: Selection) -> Report {
     let report = apply_to_one(run, selection);
-    match run.settings.running_root_elsewhere() {
-        Ok(None) => report,
-        Ok(Some(settings)) => {
+    match run.settings.other_pkgdirs() {
+        Ok(others) => others.iter().fold(report, |report, settings| {
             let terminal = run.terminal.clone();
-            report.and(apply_to_one(&Run { settings: &settings, terminal, ..*run }, selection))
-        }
+            report.and(apply_to_one(&Run { settings, terminal, ..*run }, selection))
+        }),
         Err(error) => report.and(Report::of_error("apply", run.mode, error.to_string())),
     }
 }

@@ -74,7 +74,7 @@ impl Run<'_> {
     /// With a trusted index Portage does not look at the files; without, it reads them all. An index that it cannot read
     /// it takes as empty.
     fn what_portage_sees(&self, pkgdir: &Pkgdir) -> Result<(Seen, Option<Error>), Error> {
-        let trusted = self.settings.has_feature("pkgdir-index-trusted")?;
+        let trusted = self.settings.trusts_index()?;
         let no_index = || Error::NoIndex { pkgdir: pkgdir.path().to_owned() };
         let (index, error) = match pkgdir.read_index() {
             Ok(Some(index)) if trusted => return Ok((Seen::Index(index), None)),

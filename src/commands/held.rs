@@ -156,7 +156,7 @@ impl Run<'_> {
         let codec = self.codec()?;
         let described: Vec<Record> = records.iter().filter_map(|record| describe(record, reader, &codec)).collect();
         let updates = self.updates_for(&described)?;
-        let trusted = self.settings.has_feature("pkgdir-index-trusted")?;
+        let trusted = self.settings.trusts_index()?;
         let in_place: Vec<bool> = described.iter().map(|record| reader.is_in_place(record)).collect();
         let block = |record: &Record| match trusted {
             true => record.entry.clone(),

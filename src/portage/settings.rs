@@ -16,6 +16,7 @@ mod ini;
 mod layers;
 mod layout;
 mod make_conf;
+mod passes;
 mod profile;
 mod repos;
 mod roots;
@@ -37,8 +38,7 @@ pub use signing::{Foreign, KeyMigration, NetSetting, NotSigning, SIGN_TIMEOUT, S
 pub use sync::SyncSettings;
 
 use expand::Expanded;
-use layers::{Layers, computed_sources, plus_minus};
-use repos::Loaded;
+use layers::{Layers, plus_minus};
 use roots::{Roots, Start};
 
 /// Variables that Portage does not hand on to the commands it runs, so that in a hook only the files have them
@@ -58,11 +58,6 @@ const KEPT_BACK: &str = "DEPEND RDEPEND PDEPEND SRC_URI BDEPEND IDEPEND INFOPATH
     QUICKPKG_DEFAULT_OPTS REPOMAN_DEFAULT_OPTS RESUMECOMMAND RESUMECOMMAND_FTP RESUMECOMMAND_HTTP \
     RESUMECOMMAND_HTTPS RESUMECOMMAND_RSYNC RESUMECOMMAND_SFTP RESUMECOMMAND_SSH UNINSTALL_IGNORE \
     USE_EXPAND_HIDDEN USE_ORDER __PORTAGE_HELPER SYNC";
-
-/// Variables of the caller's that Portage takes over into the configuration of the running root (`create_trees`), and
-/// those that a command needs to find its way.
-const TAKEN_OVER: &str = "MAKEFLAGS PATH PORTAGE_GRPNAME PORTAGE_USERNAME PYTHONPATH SSH_AGENT_PID SSH_AUTH_SOCK TERM \
-    ftp_proxy http_proxy https_proxy no_proxy HOME LANG LC_ALL LOGNAME TMPDIR USER XDG_RUNTIME_DIR";
 
 /// Where the command line says that things are. What it does not say, the environment does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -228,50 +223,6 @@ impl Settings {
         Ok(Path::new(&self.roots()?.eroot))
     }
 
-    /// The configuration of the running root, where that is not the target (`ROOT=/elsewhere emerge …`); `None` where
-    /// it is. Portage then runs its update pass for both, each over the PKGDIR of its configuration (3.0.67 and newer;
-    /// `_do_pkg_moves`, `run_action`). The repositories are the same for both.
-    pub fn running_root(&self) -> Result<Option<Settings>, SettingsError> {
-        let roots = self.roots()?;
-        if roots.root == "/" && roots.eprefix == roots.broot {
-            return Ok(None);
-        }
-        let locations = Locations {
-            config_root: Some(PathBuf::from(format!("{}/", roots.broot))),
-            root: Some(PathBuf::from("/")),
-            eprefix: Some(PathBuf::from(&roots.broot)),
-            pkgdir: None,
-        };
-        let own = self.environment.iter();
-        let taken_over = own.filter(|(name, _)| TAKEN_OVER.split(' ').any(|known| *name == known));
-        let running = Self::load(&locations, taken_over.collect())?;
-        let repositories = self.repositories()?.clone();
-        running.computed_repositories.get_or_init(|| repositories);
-        Ok(Some(running))
-    }
-
-    /// The same, where its PKGDIR is another one.
-    ///
-    /// # Errors
-    /// One of the configurations cannot be read or understood.
-    pub fn running_root_elsewhere(&self) -> Result<Option<Settings>, SettingsError> {
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        Ok(match self.running_root()? {
-            Some(running) if real(running.pkgdir()?) != real(self.pkgdir()?) => Some(running),
-            _ => None,
-        })
-    }
-
-    /// The mtimedb of a second update pass that Portage runs over the same PKGDIR: that of the running root, where it
-    /// is not the target. An update file is pending if either of the two does not know it.
-    pub fn second_mtimedb_path(&self) -> Result<Option<PathBuf>, SettingsError> {
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        match self.running_root()? {
-            Some(running) if real(running.pkgdir()?) == real(self.pkgdir()?) => running.mtimedb_path().map(Some),
-            _ => Ok(None),
-        }
-    }
-
     /// The file in which Portage remembers the update files it has processed (`$EROOT/var/cache/edb/mtimedb`).
     ///
     /// # Errors
@@ -289,9 +240,9 @@ impl Settings {
             return Ok(repositories);
         }
         match self.environment.get("PORTAGE_REPOSITORIES")? {
-            Some(text) if self.caller == Caller::Hook => once(&self.computed_repositories, || {
-                Ok(Loaded::load(&computed_sources(self.roots()?, text))?.repositories)
-            }),
+            Some(text) if self.caller == Caller::Hook => {
+                once(&self.computed_repositories, || self.repositories_after_sync(text))
+            }
             _ => Ok(&self.layers()?.repositories),
         }
     }

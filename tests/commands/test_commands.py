@@ -11,7 +11,7 @@ USER = path_of("multi-instance", "app-misc/user-1")
 
 def healthy(lab):
     prefix = world(lab, NEWEST).clone()
-    prefix.install_hook()
+    prefix.install_hook_with_place()
     return prefix
 
 
@@ -43,7 +43,7 @@ def test_every_fault_has_its_line(lab):
     assert checks(prefix, 0)["hook"][0] == "warning"
     hook.unlink()
     assert checks(prefix, 1)["hook"][0] == "problem"
-    prefix.install_hook()
+    prefix.install_hook_with_place()
 
     publish(prefix)
     pull(prefix)
@@ -84,7 +84,7 @@ def test_a_keyring_without_trust(lab):
 
 def test_signing_not_configured(lab):
     prefix = world(lab, NEWEST, signed=False).clone()
-    prefix.install_hook()
+    prefix.install_hook_with_place()
     assert checks(prefix, 0)["signing"][0] == "warning"
 
 

@@ -14,6 +14,7 @@ from .repository import Repository
 from .session import NEWEST, TOP, trusting_keyring
 
 HOOK = TOP / "hooks/postsync.d/50-binpkg-resign"
+FILL_IN = TOP / "hooks/fill-in"
 INSIDE = Path(__file__).with_name("inside.py")
 FETCH = Path(__file__).with_name("fetch.py")
 
@@ -147,6 +148,15 @@ class Prefix:
         target = self.path / "etc/portage/postsync.d" / HOOK.name
         shutil.copy(HOOK, target)
         target.chmod(0o755)
+        return target
+
+    def install_hook_with_place(self):
+        """The hook as `make install` leaves it: it knows where the program is."""
+        target = self.install_hook()
+        if FILL_IN.exists():
+            folder = self.session.directory("hooks")
+            self.run(FILL_IN, self.session.path / "bin/binpkg-resign", folder)
+            shutil.copy(folder / "postsync.d" / HOOK.name, target)
         return target
 
     # Where things are

@@ -14,6 +14,11 @@ MOVED = path_of("multi-instance", "dev-debug/strace-6.6")
 """Where the moved package is to be found afterwards."""
 DOOMED = {PATHS["dev-libs/slotted-2.0"], PATHS["app-misc/user-1"]}
 """What Portage's pass removes."""
+DUE = (
+    (PATHS["app-misc/user-1"], "RDEPEND", "dev-debug/strace dev-libs/slotted:2", UPDATES[0]),
+    (PATHS["dev-libs/slotted-2.0"], "SLOT", "2/2.30", UPDATES[1]),
+)
+"""What is due to those: path, key, what the index is to say afterwards, by which update."""
 CLEANED = path_of("multi-instance", "app-misc/cleaned-1")
 """A package of no update's concern, for `clean` to remove."""
 
@@ -50,9 +55,8 @@ def assert_all_done(prefix):
     assert files_of(prefix.pkgdir) == sorted([*PATHS.values(), MOVED, CLEANED])
     bad = {path: error for path, error in prefix.verify().items() if error}
     assert not bad, bad
-    user, slotted = (prefix.entry(PATHS[cpv]) for cpv in ("app-misc/user-1", "dev-libs/slotted-2.0"))
-    assert user["RDEPEND"] == "dev-debug/strace dev-libs/slotted:2"
-    assert slotted["SLOT"] == "2/2.30"
+    for path, key, value, _ in DUE:
+        assert prefix.entry(path)[key] == value
 
 
 def clean(prefix):

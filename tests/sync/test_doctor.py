@@ -15,7 +15,7 @@ from .ways import PULL
 def prefix(lab):
     """A prefix with the hook, where all is well."""
     prefix = scene(lab)
-    prefix.install_hook()
+    prefix.install_hook_with_place()
     return prefix
 
 

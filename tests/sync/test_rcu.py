@@ -6,18 +6,18 @@ from tests.lab.checks import REMOVED
 from .scene import DOOMED, assert_all_done, lost, publish, scene, stamp, use_rcu
 
 
-def test_without_the_hook(lab):
+def test_without_the_hook(lab, portage):
     """The control."""
-    prefix = scene(lab)
+    prefix = scene(lab, portage)
     use_rcu(prefix)
     publish(prefix)
     prefix.sync()
     assert lost(prefix) == sorted(DOOMED)
 
 
-def test_with_the_hook(lab):
+def test_with_the_hook(lab, portage):
     """The updates are read where Portage will find them."""
-    prefix = scene(lab)
+    prefix = scene(lab, portage)
     use_rcu(prefix)
     prefix.install_hook()
     publish(prefix)
@@ -27,9 +27,9 @@ def test_with_the_hook(lab):
     assert_portage_finds_nothing(prefix)
 
 
-def test_the_first_sync_makes_the_store(lab):
+def test_the_first_sync_makes_the_store(lab, portage):
     """A plain directory becomes a link to the first snapshot while the updates come."""
-    prefix = scene(lab)
+    prefix = scene(lab, portage)
     prefix.install_hook()
     publish(prefix)
     use_rcu(prefix)
@@ -38,9 +38,9 @@ def test_the_first_sync_makes_the_store(lab):
     assert_portage_finds_nothing(prefix)
 
 
-def test_a_sync_that_brings_nothing(lab):
+def test_a_sync_that_brings_nothing(lab, portage):
     """Each snapshot has all update files anew; packages that are at rest stay as they are."""
-    prefix = scene(lab)
+    prefix = scene(lab, portage)
     use_rcu(prefix)
     prefix.install_hook()
     publish(prefix)

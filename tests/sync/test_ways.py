@@ -10,8 +10,8 @@ import pytest
 from tests.lab.checks import index_disagreements
 from tests.lab.session import TOP
 
-from .scene import CLEANED, MOVED, PATHS, clean, lost, publish, scene
-from .ways import FILL_IN, WAYS, NotHere
+from .scene import CLEANED, DUE, MOVED, PATHS, clean, lost, publish, scene
+from .ways import WAYS, NotHere
 
 NET_IS_IN = False
 """Whether `BINPKG_RESIGN_NET` is supported: what nothing but the net can save is tried then, too."""
@@ -20,18 +20,9 @@ EIX_CONF = TOP / "hooks/eix-sync.conf"
 POST_EMERGE = TOP / "hooks/post_emerge"
 
 
-def install_hook(prefix):
-    """As `make install` does it: with the program's place in it."""
-    hook = prefix.install_hook()
-    if FILL_IN.exists():
-        folder = prefix.session.directory("hooks")
-        prefix.run(FILL_IN, prefix.session.path / "bin/binpkg-resign", folder)
-        shutil.copy(folder / "postsync.d" / hook.name, hook)
-
-
 def documented(way, prefix):
     """The hook, and what doc/syncing.md says for this way."""
-    install_hook(prefix)
+    prefix.install_hook_with_place()
     (prefix.path / "etc/portage/bin").mkdir()
     if way.eix_conf:
         shutil.copy(EIX_CONF, prefix.path / "etc/eix-sync.conf")
@@ -92,7 +83,9 @@ def outcome(lab, way, column):
     faults += [f"{path}: {error}" for path, error in prefix.verify().items() if error]
     faults += index_disagreements(prefix)
     faults += [f"{CLEANED} is back"] if (prefix.pkgdir / CLEANED).exists() else []
-    faults += [] if (prefix.pkgdir / MOVED).exists() else [f"{MOVED} was not made"]
+    faults += [f"{path} lacks {update}" for path, key, value, update in DUE if not gone and prefix.entry(path)[key] != value]
+    if column is documented and not (prefix.pkgdir / MOVED).exists():
+        faults.append(f"{MOVED} was not made")
     return f"{len(gone)}", "\n".join([*faults, str(result)]) if faults else None
 
 

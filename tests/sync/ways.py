@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 from tests.lab import Prefix
 from tests.lab.command import run
-from tests.lab.prefix import FETCH
+from tests.lab.prefix import FETCH, FILL_IN
 from tests.lab.serve import served
-from tests.lab.session import TOP
 
 from . import scene
 from .snapshots import snapshot_key, trust_snapshots, write_snapshot
 
 POST_SYNC = "ln -s ../postsync.d/50-binpkg-resign /etc/portage/bin/post_sync"
-FILL_IN = TOP / "hooks/fill-in"
 MIRROR = "rsync://mirror.example.org/gentoo-portage/"
 
 

@@ -193,6 +193,8 @@ pub(super) struct Loaded {
     pub(super) main_place: Option<String>,
     /// Where all are, the lowest priority first, for `PORTDIR_OVERLAY`.
     pub(super) places: Vec<String>,
+    /// Where those are that were passed over, because section and repository do not agree on the name.
+    pub(super) passed_over: Vec<String>,
     names: Names,
     by_location: Vec<(String, String)>,
     by_name: Vec<(String, String)>,
@@ -253,6 +255,7 @@ impl Loaded {
                 continue;
             };
             log::warn!("the section [{section}] of repos.conf {why} and is passed over: {location}");
+            self.passed_over.push(location.clone());
             self.names.remove(&section);
         }
         Ok(())

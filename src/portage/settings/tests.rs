@@ -381,3 +381,60 @@ fn the_running_root_has_its_own_configuration() {
     assert_eq!(running.pkgdir().unwrap(), Path::new("/pkg"));
     assert!(running.repositories().unwrap().get("gentoo").is_some(), "the target's repositories");
 }
+
+#[test]
+fn a_repository_that_the_sync_has_renamed_is_looked_for_in_the_files() {
+    let prefix = Prefix::new(&[
+        ("repo/profiles/repo_name", "new"),
+        ("repo/metadata/layout.conf", "masters =\naliases = section"),
+        ("other/profiles/repo_name", "other"),
+    ]);
+    let place = prefix.path("repo").canonicalize().unwrap();
+    let before = section("old", &place, "");
+    let root = format!("{}/", prefix.folder.path().display());
+    let names = |before: &str, files: &str| -> Vec<String> {
+        prefix.write("etc/portage/repos.conf", files);
+        let variables = [("PORTAGE_REPOSITORIES", before), ("PORTAGE_CONFIGROOT", root.as_str())];
+        let settings = hook(&variables);
+        settings.repositories().unwrap().iter().map(|repository| repository.name.clone()).collect()
+    };
+    let in_files = section("section", &place, "");
+    assert_eq!(names(&before, &in_files), ["new"]);
+    // the caller's environment had another one
+    let other = section("other", &prefix.path("other"), "");
+    assert_eq!(names(&before, &other), Vec::<String>::new());
+    assert_eq!(names(&other, &in_files), ["other"]);
+}
+
+#[test]
+fn the_index_is_trusted_where_hook_and_files_agree() {
+    let prefix = Prefix::new(&[]);
+    let root = format!("{}/", prefix.folder.path().display());
+    let trusted = |environment: &str, files: &str| {
+        prefix.write("etc/portage/make.conf", &format!("FEATURES=\"{files}\"\n"));
+        let features = [("FEATURES", environment), ("PORTAGE_FEATURES", environment)];
+        hook(&[features[0], features[1], ("PORTAGE_CONFIGROOT", root.as_str())]).trusts_index().unwrap()
+    };
+    assert!(trusted("pkgdir-index-trusted", "pkgdir-index-trusted"));
+    assert!(!trusted("pkgdir-index-trusted", "") && !trusted("", "pkgdir-index-trusted"));
+    assert!(
+        hook(&[("FEATURES", "pkgdir-index-trusted"), ("PORTAGE_FEATURES", "pkgdir-index-trusted")])
+            .trusts_index()
+            .unwrap()
+    );
+}
+
+#[test]
+fn every_pkgdir_that_a_pass_goes_over() {
+    let prefix = Prefix::new(&[("etc/portage/make.conf", "PKGDIR=/files\n")]);
+    let root = format!("{}/", prefix.folder.path().display());
+    let others = |settings: &Settings| -> Vec<PathBuf> {
+        settings.other_pkgdirs().unwrap().iter().map(|other| other.pkgdir().unwrap().to_owned()).collect()
+    };
+    assert_eq!(others(&prefix.settings(&[("PKGDIR", "/env")])), Vec::<PathBuf>::new());
+    assert_eq!(others(&prefix.settings(&[("PKGDIR", "/env"), ("ROOT", "/x")])), [Path::new("/files")]);
+    let place = ("PORTAGE_CONFIGROOT", root.as_str());
+    assert_eq!(others(&hook(&[place])), [Path::new("/files")]);
+    assert_eq!(others(&hook(&[place, ("PKGDIR", "/files")])), Vec::<PathBuf>::new());
+    assert_eq!(others(&hook(&[])), Vec::<PathBuf>::new(), "there are no files");
+}
