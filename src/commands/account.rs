@@ -101,6 +101,8 @@ impl Account {
         let outcomes = told.map(|settled| settled.outcome).collect();
         let report = Report::new(self.command, self.mode, outcomes, self.began.elapsed());
         let status = match (&self.error, &self.not_configured) {
+            // a package that may be lost is more than a configuration that is wrong
+            (Some(_), _) if report.counts.exposed > 0 => report.status,
             (Some(_), _) => Status::Error,
             (None, Some(_)) => Status::NotConfigured,
             (None, None) => report.status,

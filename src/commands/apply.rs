@@ -178,6 +178,9 @@ impl Rounds<'_> {
                 }
             };
             self.take_in(results);
+            if let Err(error) = self.store.finish_interrupted_batch() {
+                log::error!("a batch could not be finished: {error}; the next run tries again");
+            }
             if let Some(error) = error {
                 return Err(error);
             }

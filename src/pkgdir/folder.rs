@@ -173,7 +173,14 @@ impl Folder {
         match rustix::fs::openat(self, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
             Ok(opened) => Ok(Folder::of(opened, path)),
             Err(error @ (Errno::LOOP | Errno::NOTDIR)) => match self.is_link(name)? {
-                true => Ok(Folder::of(trust::follow(&self.descriptor, &self.path, name, DIRECTORY)?, path)),
+                true => {
+                    let found = trust::follow(&self.descriptor, &self.path, name, DIRECTORY)?;
+                    let facts = rustix::fs::fstat(&found).map_err(failed("look at", &path))?;
+                    match facts.st_mode & 0o002 == 0 {
+                        true => Ok(Folder::of(found, path)),
+                        false => Err(PkgdirError::Link { path, why: "everybody can write where it leads to" }),
+                    }
+                }
                 false => Err(failed("open", &path)(error)),
             },
             Err(error) => Err(failed("open", &path)(error)),

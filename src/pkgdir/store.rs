@@ -88,6 +88,15 @@ impl Reader {
         let Some(state) = &self.state else { return Ok(Vec::new()) };
         let mut records = Journal::read(&state.folder)?.records;
         records.retain(|record| hold::open_held(state, &record.held).is_ok());
+        // and what no journal speaks of
+        if let Some(held) = state.held()? {
+            let known: HashSet<PkgPath> = records.iter().map(|record| record.held.clone()).collect();
+            for held in recover::files_below(&held)? {
+                if !known.contains(&held) {
+                    records.extend(recover::unrecorded(state, held));
+                }
+            }
+        }
         Ok(records)
     }
 }

@@ -15,14 +15,6 @@ pub(crate) const DEPENDENCY_KEYS: [&str; 5] = ["BDEPEND", "DEPEND", "IDEPEND", "
 /// Why an index could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// The file could not be read.
-    #[error("cannot read the package index {}: {source}", path.display())]
-    Read {
-        /// The index.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// The header has no usable `VERSION`: Portage would take such an index as empty and drop every entry.
     #[error(
         "the package index {} has {found}: Portage takes it as empty; `binpkg-resign index` makes it anew",
@@ -56,27 +48,10 @@ enum Block {
 }
 
 impl PackageIndex {
-    /// Reads the index at `path`.
-    ///
-    /// Returns `None` where there is no such file.
-    ///
-    /// # Errors
-    /// The file cannot be read, or its `VERSION` is missing, no number, or newer than 0 (`_pkgindex_version_supported`).
-    pub fn read(path: &Path) -> Result<Option<PackageIndex>, IndexError> {
-        let text = match std::fs::read(path) {
-            Ok(text) => text,
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => {
-                return Err(IndexError::Read { path: path.to_owned(), source });
-            }
-        };
-        PackageIndex::parse(text, path).map(Some)
-    }
-
     /// Parses the bytes of an index; `path` is only named in errors.
     ///
     /// # Errors
-    /// As [`PackageIndex::read`].
+    /// Its `VERSION` is missing, no number, or newer than 0 (`_pkgindex_version_supported`).
     pub fn parse(text: Vec<u8>, path: &Path) -> Result<PackageIndex, IndexError> {
         let (header_block, mut position) = next_block(&text, 0);
         let header: Vec<(String, String)> = fields(text.get(header_block).unwrap_or_default())

@@ -24,6 +24,10 @@ pub use mtimedb::Mtimedb;
 pub use rewriter::{Rewriter, Rewritten};
 
 use crate::portage::atom::{Atom, Candidate, Eapi};
+use crate::portage::bounded;
+
+/// The most bytes of an update file that are read; Portage's have some ten thousand.
+const LIMIT: u64 = 16 << 20;
 
 /// What can keep the updates from being read at all.
 #[derive(Debug, thiserror::Error)]
@@ -261,7 +265,7 @@ fn read_file(path: &Path, mtimedb: &Mtimedb, selection: Selection) -> io::Result
         log::debug!("{}: already applied by Portage", path.display());
         return Ok(None);
     }
-    let content = fs::read(path)?;
+    let content = bounded::read(path, LIMIT)?;
     Ok(Some(match String::from_utf8(content) {
         Ok(content) => content,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),

@@ -67,7 +67,7 @@ def test_a_folder_that_cannot_be_flushed(lab, layout, when):
 
 def index_writes(lines):
     """The numbers of the operations that put a new index in place, each of which ends a batch."""
-    return [number for number, line in enumerate(lines, 1) if " rename" in line and re.search(r"[ /]Packages$", line)]
+    return [number for number, line in enumerate(lines, 1) if " rename" in line and re.search(r"[ /]Packages( from |$)", line)]
 
 
 @pytest.mark.parametrize("kind", ["eio", "enospc", "die"])

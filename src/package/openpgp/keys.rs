@@ -92,7 +92,9 @@ pub enum KeyError {
         words: String,
     },
     /// A certificate that is in the home does not arrive in the private one.
-    #[error("gpg does not find the certificate {fingerprint} where it was put for verifying; see /etc/gnupg/gpg.conf and /etc/gnupg/common.conf (gpg: {words})")]
+    #[error(
+        "gpg does not find the certificate {fingerprint} where it was put for verifying; see /etc/gnupg/gpg.conf and /etc/gnupg/common.conf (gpg: {words})"
+    )]
     NotExported {
         /// Its fingerprint.
         fingerprint: String,
@@ -217,12 +219,8 @@ impl Keyring {
         let exported = export(&gpg, ours.iter().map(|certificate| certificate.fingerprint.as_str()))
             .map_err(failed("export the public keys"))?;
         let private_home = PrivateHome::with(&program, &ours, &exported, patience)?;
-        let origin = Origin {
-            home: home.to_owned(),
-            options: gpg.options,
-            program: program.clone(),
-            asked: Mutex::default(),
-        };
+        let origin =
+            Origin { home: home.to_owned(), options: gpg.options, program: program.clone(), asked: Mutex::default() };
         Ok(Keyring {
             watchdog: Watchdog::over(private_home.path(), patience),
             private_home,
@@ -291,8 +289,9 @@ impl Keyring {
     /// the home is no obstacle then, nor is an agent that cannot be asked.
     #[must_use]
     pub fn with_secret_elsewhere(self) -> Keyring {
-        let of_secrets =
-            |problem: &KeyError| matches!(problem, KeyError::NoSecret { .. } | KeyError::Agent { .. } | KeyError::Gpg { .. });
+        let of_secrets = |problem: &KeyError| {
+            matches!(problem, KeyError::NoSecret { .. } | KeyError::Agent { .. } | KeyError::Gpg { .. })
+        };
         let unusable = self.unusable.filter(|problem| !of_secrets(problem));
         Keyring { unusable, ..self }
     }
@@ -485,7 +484,11 @@ fn advice_on_agent(home: &Path) -> String {
     }
     let settings = home.join("gpg-agent.conf");
     if settings.exists() {
-        return format!("see what `gpg-agent --homedir {} --gpgconf-test` says of {}", home.display(), settings.display());
+        return format!(
+            "see what `gpg-agent --homedir {} --gpgconf-test` says of {}",
+            home.display(),
+            settings.display()
+        );
     }
     format!("see what `gpgconf --homedir {} --launch gpg-agent` says", home.display())
 }

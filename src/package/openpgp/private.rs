@@ -146,7 +146,9 @@ impl PrivateHome {
 impl Drop for PrivateHome {
     /// Ends a keyboxd that gpg has started here.
     fn drop(&mut self) {
-        if self.holds == Holds::Ring || !self.path().join("S.keyboxd").exists() && !self.path().join("public-keys.d").exists() {
+        if self.holds == Holds::Ring
+            || !self.path().join("S.keyboxd").exists() && !self.path().join("public-keys.d").exists()
+        {
             return;
         }
         let mut command = Command::new(self.program.with_file_name("gpgconf"));

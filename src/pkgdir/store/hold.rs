@@ -21,6 +21,8 @@ const FIRST_CHUNK: usize = 16;
 const CHUNK: usize = 1024;
 /// The longest name that filesystems take, in bytes.
 const NAME_LIMIT: usize = 255;
+/// So many builds of one name are held, at the most.
+const HELD_LIMIT: u32 = 99_999;
 /// What stands for a slash in the name of a backup that has no folder of its own; no package has it in its name (PMS 3.1).
 const FLAT_SLASH: &str = "~";
 
@@ -257,8 +259,8 @@ impl Store {
         made.folders.insert(String::new());
         let mut prefix = String::new();
         let mut folder = top.clone();
-        let longest = format!("{}.held.99999", path.file_name());
-        let whole = longest.len() <= NAME_LIMIT && {
+        let fits = |number: u32| held_name(path.file_name(), number).len() <= NAME_LIMIT;
+        let whole = fits(1) && {
             let mut parts = path.folder().split('/').filter(|part| !part.is_empty());
             parts.all(|part| match state::below(&folder, part) {
                 Ok(inner) => {
@@ -274,18 +276,24 @@ impl Store {
                 }
             })
         };
-        let stem = if whole { path.file_name().to_owned() } else { flat_name(path) };
-        let (folder, prefix) = if whole { (folder, prefix) } else { (top, String::new()) };
-        let mut number = 1;
-        loop {
-            let name = if number == 1 { format!("{stem}.held") } else { format!("{stem}.held.{number}") };
-            let held = PkgPath::new(&format!("{prefix}{name}"))
-                .map_err(|error| failed("name", folder.path())(io::Error::other(error)))?;
-            if !self.records.contains(&held) && folder.look(&name)?.is_none() {
-                return Ok((folder, name, held));
+        let own = whole.then(|| (folder, prefix, path.file_name().to_owned()));
+        let flat = (top, String::new(), flat_name(path));
+        for (folder, prefix, stem) in own.into_iter().chain([flat]) {
+            for number in 1..=HELD_LIMIT {
+                let name = held_name(&stem, number);
+                if name.len() > NAME_LIMIT {
+                    break;
+                }
+                let held = PkgPath::new(&format!("{prefix}{name}"))
+                    .map_err(|error| failed("name", folder.path())(io::Error::other(error)))?;
+                if !self.records.contains(&held) && folder.look(&name)?.is_none() {
+                    return Ok((folder, name, held));
+                }
             }
-            number += 1;
         }
+        Err(failed("find a name for a backup of", &self.pkgdir.path().join(path.as_str()))(io::Error::from(
+            Errno::EXIST,
+        )))
     }
 
     /// Makes names last, and then writes down what they are.
@@ -337,6 +345,10 @@ impl Store {
     #[must_use]
     pub(crate) fn is_held_as_it_is(&self, path: &PkgPath) -> bool {
         let Ok(there) = self.pkgdir.open_package(path) else { return false };
+        // the new version of a batch that came to no end: the old one is held until it has
+        if self.is_in_unfinished_batch(path, &there) {
+            return true;
+        }
         let is_backup = |record: &Record| self.open_held(&record.held).is_ok_and(|held| is_backup_of(&held, &there));
         self.records.of(path).any(|record| record.reason.is_some() && is_backup(record))
     }
@@ -391,6 +403,11 @@ struct Made {
 fn is_no_link(error: &io::Error) -> bool {
     use std::io::ErrorKind;
     !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::StorageFull)
+}
+
+/// The name of the backup with this number.
+fn held_name(stem: &str, number: u32) -> String {
+    if number == 1 { format!("{stem}.held") } else { format!("{stem}.held.{number}") }
 }
 
 /// The name of a backup in `held` itself. One that is too long is cut; whose it is then only the journal and the

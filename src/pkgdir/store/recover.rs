@@ -7,15 +7,16 @@ use std::collections::HashSet;
 use rustix::fs::FileType;
 
 use super::super::error::PkgdirError;
-use super::super::folder::{Folder, Identity};
+use super::super::folder::{Folder, Opened};
 use super::commit::sync_folders;
-use super::hold::{is_backup_of, path_of_held};
+use super::hold::{is_backup_of, open_held, path_of_held};
 use super::journal::{self, CommitItem, CommitNote, Journal, Record, Remark};
 use super::lock::Lock;
 use super::staged::BESIDE_PREFIX;
+use super::state::State;
 use super::{Store, warn_of};
 use crate::portage::index::Entry;
-use crate::portage::names::PkgPath;
+use crate::portage::names::{PkgPath, SUFFIX};
 
 /// How deep the folders below `held` are looked through.
 const DEPTH: usize = 8;
@@ -42,17 +43,29 @@ impl Store {
             warn_of(self.recover_record(record));
         }
         match self.state.held() {
-            Ok(Some(held)) => warn_of(self.adopt(&held, "", DEPTH)),
+            Ok(Some(held)) => warn_of(self.adopt(&held)),
             Ok(None) => {}
             Err(error) => log::warn!("{error}"),
         }
     }
 
-    fn finish_interrupted_batch(&mut self) -> Result<(), PkgdirError> {
+    /// Finishes a batch that came to no end in this or an earlier run; its note is the only thing that knows of it.
+    ///
+    /// # Errors
+    /// It cannot be finished now either.
+    pub(crate) fn finish_interrupted_batch(&mut self) -> Result<(), PkgdirError> {
         let Some(note) = CommitNote::read(&self.state.folder)? else { return Ok(()) };
         log::info!("finishing a batch of {} packages that was interrupted", note.items.len());
         let lock = self.lock_index()?;
         self.finish_batch(&note, &lock)
+    }
+
+    /// Whether a file was put in place by a batch that came to no end.
+    pub(super) fn is_in_unfinished_batch(&self, path: &PkgPath, there: &Opened) -> bool {
+        let note = CommitNote::read(&self.state.folder).ok().flatten();
+        note.is_some_and(|note| {
+            note.items.iter().any(|item| item.destination == *path && item.inode == there.identity.inode())
+        })
     }
 
     /// Removes files that wait for a commit that never came.
@@ -118,10 +131,10 @@ impl Store {
                 let waits = from.filter(|from| is_waiting(from, item));
                 if let Some(from) = waits {
                     from.rename(&item.temporary, &to, item.destination.file_name())?;
-                    folders.push(to.clone());
                 }
             }
             if is_committed(&to, item)? {
+                folders.push(to);
                 entries.push(Entry::from_text(&item.entry));
             } else {
                 // Portage's pass was here: what was made of the package is not all there, so it stays held
@@ -180,35 +193,45 @@ impl Store {
 
     /// Backups that no journal speaks of: the run ended before it was written, or it is lost. They go where the package
     /// still is what it was, and are held where it is not.
-    fn adopt(&mut self, folder: &Folder, below: &str, depth: usize) -> Result<(), PkgdirError> {
-        for (name, kind) in folder.names()? {
-            let Ok(held) = PkgPath::new(&format!("{below}{name}")) else { continue };
-            match kind {
-                FileType::Directory if depth > 0 => match folder.real_folder(&name) {
-                    Ok(inner) => warn_of(self.adopt(&inner, &format!("{held}/"), depth - 1)),
-                    Err(error) => log::warn!("{error}"),
-                },
-                FileType::RegularFile if !self.records.contains(&held) => {
-                    let Some(path) = path_of_held(&held) else { continue };
-                    let facts = folder.look(&name)?;
-                    let record = Record {
-                        cpv: path.as_str().strip_suffix(crate::portage::names::SUFFIX).unwrap_or_default().to_owned(),
-                        size: facts.as_ref().map_or(0, |facts| Identity::of(facts).size()),
-                        path,
-                        held,
-                        build_id: None,
-                        since: 0,
-                        reason: None,
-                        updates: Vec::new(),
-                        entry: String::new(),
-                    };
-                    warn_of(self.recover_record(record));
-                }
-                _ => {}
+    fn adopt(&mut self, folder: &Folder) -> Result<(), PkgdirError> {
+        for held in files_below(folder)? {
+            if !self.records.contains(&held)
+                && let Some(record) = unrecorded(&self.state, held)
+            {
+                warn_of(self.recover_record(record));
             }
         }
         Ok(())
     }
+}
+
+/// A record of a held file of which no journal speaks; none where its name is not one of ours.
+pub(super) fn unrecorded(state: &State, held: PkgPath) -> Option<Record> {
+    let path = path_of_held(&held)?;
+    let size = open_held(state, &held).ok()?.identity.size();
+    let cpv = path.as_str().strip_suffix(SUFFIX).unwrap_or_default().to_owned();
+    let (build_id, since, reason, updates, entry) = (None, 0, None, Vec::new(), String::new());
+    Some(Record { path, held, cpv, build_id, size, since, reason, updates, entry })
+}
+
+/// The regular files below the folder of held packages, by their names there.
+pub(super) fn files_below(folder: &Folder) -> Result<Vec<PkgPath>, PkgdirError> {
+    let mut found = Vec::new();
+    let mut ahead = vec![(folder.clone(), String::new(), DEPTH)];
+    while let Some((folder, below, depth)) = ahead.pop() {
+        for (name, kind) in folder.names()? {
+            let Ok(held) = PkgPath::new(&format!("{below}{name}")) else { continue };
+            match kind {
+                FileType::Directory if depth > 0 => match folder.real_folder(&name) {
+                    Ok(inner) => ahead.push((inner, format!("{held}/"), depth - 1)),
+                    Err(error) => log::warn!("{error}"),
+                },
+                FileType::RegularFile => found.push(held),
+                _ => {}
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Whether the file that waits is the one that the note speaks of.

@@ -18,7 +18,7 @@ const VCS_DIRS: [&str; 7] = ["CVS", "RCS", "SCCS", ".bzr", ".git", ".hg", ".svn"
 /// What the file at `path` says: invalid UTF-8 replaced and every line end made `\n`, as Python reads text.
 /// `None` if there is no such file.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, SettingsError> {
-    let file = match std::fs::File::open(path) {
+    let file = match crate::portage::bounded::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(SettingsError::read(path, error)),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::layers::computed_sources;
 use super::repos::{Loaded, Repositories};
-use super::{Environment, Locations, Settings, SettingsError, Caller};
+use super::{Caller, Environment, Locations, Settings, SettingsError};
 
 /// Variables of the caller's that Portage takes over into the configuration of the running root (`create_trees`), and
 /// those that a command needs to find its way.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -10,6 +9,10 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::UpdatesError;
+use crate::portage::bounded;
+
+/// The most bytes of an mtimedb that are read.
+const LIMIT: u64 = 256 << 20;
 
 /// Portage's `$EROOT/var/cache/edb/mtimedb`, of which only the update files' mtimes are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl Mtimedb {
     /// object. A single mtime that is no number, which makes Portage stop only if that file is there,
     /// counts as none.
     pub fn read(path: &Path) -> Result<Mtimedb, UpdatesError> {
-        let content = match fs::read(path) {
+        let content = match bounded::read(path, LIMIT) {
             Ok(content) => content,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
@@ -139,6 +142,8 @@ fn whole_seconds(value: &Value) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn read(content: &str) -> Result<Mtimedb, UpdatesError> {
