@@ -43,8 +43,8 @@ class Recorded:
     #: PKGDIR before the run
     before: Path
     operations: list
-    #: before this position not every package at risk has a backup that lasts
-    safe_from: int
+    #: where not every package at risk has a backup yet: [(from, to)], positions in the operations
+    unsafe: list
     #: the packages as they were: path → digest, path → image
     bytes: dict
     images: dict
@@ -60,18 +60,14 @@ def record(lab, layout, scene):
     prefix = _prefix(lab, top / "before", layout)
     passed = _prefix(lab, top / "passed", layout)
     after = _prefix(lab, top / "after", layout)
-    operations, safe_from = [], 0
+    operations, unsafe = [], []
     for folder in sorted((top / "runs").iterdir()):
         left_out = [int(number) for number in (folder / "fault").read_text().split()]
-        operations += read_log(after.pkgdir, folder / "log", folder / "record", left_out)
-    first = Disk(prefix.pkgdir)
-    if any(operation.action == "link to" for operation in operations):
-        last_link = max(place for place, operation in enumerate(operations) if operation.action == "link to")
-        flushes = (place for place, operation in enumerate(operations) if operation.action == "flush" and operation.path == ".")
-        safe_from = next(place for place in flushes if place > last_link) + 1
-    _assert_model_is_right(first, operations, after)
-    images = {path: image_of(prefix.pkgdir / path) for path in files_of(top / "origin")}
-    images |= {path: image_of(top / "origin" / path) for path in files_of(top / "origin")}
+        of_run = read_log(after.pkgdir, folder / "log", folder / "record", left_out)
+        unsafe.append((len(operations), len(operations) + _safe_from(of_run)))
+        operations += of_run
+    _assert_model_is_right(Disk(prefix.pkgdir), operations, after)
+    images = {path: image_of(top / "origin" / path) for path in files_of(top / "origin")}
     origin = {path: digest(top / "origin" / path) for path in files_of(top / "origin")}
     # all are accepted before and after; what is neither must be asked about
     accepted = set(origin.values())
@@ -80,8 +76,17 @@ def record(lab, layout, scene):
     accepted |= {digest(after.pkgdir / path) for path in files_of(after.pkgdir)}
     assert not held_files(after)
     return Recorded(
-        prefix, passed, prefix.pkgdir, operations, safe_from, origin, images, accepted, files_of(after.pkgdir)
+        prefix, passed, prefix.pkgdir, operations, unsafe, origin, images, accepted, files_of(after.pkgdir)
     )
+
+
+def _safe_from(operations):
+    """From which operation of a run on every package at risk has a backup that lasts."""
+    links = [place for place, operation in enumerate(operations) if operation.action == "link to"]
+    if not links:
+        return 0
+    flushes = (place for place, operation in enumerate(operations) if operation.action == "flush" and operation.path == ".")
+    return next(place for place in flushes if place > links[-1]) + 1
 
 
 def _prefix(lab, path, layout):
@@ -132,7 +137,7 @@ def _assert_model_is_right(disk, operations, after):
 
 
 def _nothing(_prefix):
-    pass
+    """Nothing was there before."""
 
 
 def apply(_prefix, run):

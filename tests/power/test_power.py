@@ -50,7 +50,7 @@ class Inspection:
     def __init__(self, recorded, state, position, pkgdir):
         self.recorded = recorded
         self.words = state.words
-        self.has_backups = position >= recorded.safe_from
+        self.has_backups = not any(first <= position < last for first, last in recorded.unsafe)
         self.pkgdir = pkgdir
         self.said = []
         self.problems = []

@@ -118,11 +118,12 @@ impl Store {
                 let waits = from.filter(|from| is_waiting(from, item));
                 if let Some(from) = waits {
                     from.rename(&item.temporary, &to, item.destination.file_name())?;
-                    folders.push(to.clone());
                 }
             }
             if is_committed(&to, item)? {
                 entries.push(Entry::from_text(&item.entry));
+                // renamed now or before: whoever did it then may not have come to make the name last
+                folders.push(to);
             } else {
                 // Portage's pass was here: what was made of the package is not all there, so it stays held
                 unfinished.extend(&item.releases);
@@ -135,9 +136,7 @@ impl Store {
             self.write_index_aside(&index)?.put_in_place()?;
         }
         let done: Vec<PkgPath> = note.items.iter().filter_map(|item| item.releases.clone()).collect();
-        for held in done.iter().filter(|held| !unfinished.contains(held)) {
-            self.release(held)?;
-        }
+        self.release_for_good(done.iter().filter(|held| !unfinished.contains(held)))?;
         CommitNote::remove(&self.state.folder)
     }
 
