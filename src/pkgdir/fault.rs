@@ -3,7 +3,8 @@
 //!
 //! `BINPKG_RESIGN_FAULT=NUMBER:KIND`, counting operations from 1; KIND is `eio`, `enospc`, `erofs`, `short` (half of a
 //! write, then no space) or `die`. `BINPKG_RESIGN_FAULT_LOG=FILE` collects the operations, a line each.
-//! `BINPKG_RESIGN_RECORD=FOLDER` keeps the bytes of every file at the moment it was flushed, for the power cuts.
+//! `BINPKG_RESIGN_RECORD=FOLDER` keeps the bytes and the time of every file at the moment it was flushed, for the power
+//! cuts (`tests/power`).
 
 use std::fs::File;
 use std::io::Write;
@@ -127,15 +128,20 @@ mod injection {
         }
     }
 
-    /// Keeps the bytes that a flush has made last, under the number of that operation.
+    /// Keeps the bytes and the time that a flush has made last, under the number of that operation.
     pub(in super::super) fn record(number: usize, file: &File, path: &Path) {
         let Some(folder) = std::env::var_os("BINPKG_RESIGN_RECORD").map(PathBuf::from) else { return };
-        let size = file.metadata().map_or(0, |facts| facts.len());
+        let Ok(facts) = file.metadata() else { return };
+        let size = facts.len();
         let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
         if file.read_exact_at(&mut bytes, 0).is_err() {
             // opened for writing only
             bytes = std::fs::read(path).unwrap_or_default();
         }
-        let _ = std::fs::write(folder.join(number.to_string()), bytes);
+        let kept = folder.join(number.to_string());
+        let _ = std::fs::write(&kept, bytes);
+        if let (Ok(time), Ok(kept)) = (facts.modified(), File::options().write(true).open(&kept)) {
+            let _ = kept.set_modified(time);
+        }
     }
 }

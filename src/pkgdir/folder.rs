@@ -288,7 +288,7 @@ impl Folder {
     /// Makes a folder that was not there.
     pub(super) fn make_folder(&self, name: &str, mode: Mode) -> Result<(), PkgdirError> {
         let path = self.path.join(name);
-        step("create", &path)?;
+        step("make folder", &path)?;
         rustix::fs::mkdirat(self, name, mode).map_err(failed("create", &path))
     }
 

@@ -11,10 +11,22 @@ use crate::pkgdir::store::{Backup, Committed, Ready, Store};
 use crate::portage::names::PkgPath;
 use crate::portage::settings::Foreign;
 
-/// A batch is put in place when it has this many packages, …
+/// A batch is put in place when it has this many files, …
 const BATCH_PACKAGES: usize = 64;
 /// … or this many bytes: so much more disk a run needs at the most.
 const BATCH_BYTES: u64 = 512 << 20;
+
+#[cfg(not(feature = "fault-injection"))]
+fn batch_packages() -> usize {
+    BATCH_PACKAGES
+}
+
+/// Tests may ask for smaller batches, so that a run of few packages has several.
+#[cfg(feature = "fault-injection")]
+fn batch_packages() -> usize {
+    let wanted = std::env::var("BINPKG_RESIGN_BATCH").ok();
+    wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or(BATCH_PACKAGES)
+}
 
 /// What became of one package, for the rest of the run.
 #[derive(Debug)]
@@ -63,7 +75,7 @@ impl<'run> Ledger<'run> {
             Ok(made) => {
                 self.bytes += made.iter().map(|made| made.ready.size).sum::<u64>();
                 self.batch.extend(made);
-                if self.batch.len() >= BATCH_PACKAGES || self.bytes >= BATCH_BYTES {
+                if self.batch.len() >= batch_packages() || self.bytes >= BATCH_BYTES {
                     self.commit();
                 }
             }

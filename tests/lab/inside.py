@@ -111,6 +111,13 @@ def reindex(_job):
 
 def global_pass(job):
     """The update pass as the start of any emerge action runs it; `all` takes every update file."""
+    target, done = _pass_once(every_file=bool(job.get("all")))
+    if done:
+        target.mtimedb.commit()
+    return bool(done)
+
+
+def _pass_once(every_file):
     import inspect
 
     from _emerge.actions import load_emerge_config
@@ -120,10 +127,36 @@ def global_pass(job):
     target = config.target_config
     known = {"root": target.root, "trees": config.trees, "prev_mtimes": target.mtimedb["updates"]}
     words = {name: known[name] for name in inspect.signature(_global_updates).parameters if name in known}
-    done = _global_updates(**words, quiet=True, if_mtime_changed=not job.get("all"))
-    if done:
-        target.mtimedb.commit()
-    return bool(done)
+    return target, _global_updates(**words, quiet=True, if_mtime_changed=not every_file)
+
+
+def passes(job):
+    """The update pass over each of several folders of packages, as if it were PKGDIR: folder → whether it went well.
+
+    What Portage says goes into the folder's `.log`. That the updates are done is not written down.
+    """
+    from _emerge.actions import load_emerge_config  # noqa: F401, loaded once for all
+
+    result = {}
+    for pkgdir in job["pkgdirs"]:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                log = os.open(f"{pkgdir}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                os.dup2(log, 1)
+                os.dup2(log, 2)
+                os.environ["PKGDIR"] = pkgdir
+                _pass_once(every_file=False)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        result[pkgdir] = os.waitpid(child, 0)[1] == 0
+    return result
 
 
 def verify(job):

@@ -114,11 +114,8 @@ impl Store {
             .filter(|(_, outcome)| !outcome.is_done())
             .filter_map(|(ready, _)| ready.releases.clone())
             .collect();
-        for held in batch.iter().filter_map(|ready| ready.releases.as_ref()) {
-            if !unfinished.contains(held) {
-                self.release(held)?;
-            }
-        }
+        let done = batch.iter().filter_map(|ready| ready.releases.as_ref());
+        self.release_for_good(done.filter(|held| !unfinished.contains(held)))?;
         CommitNote::remove(&self.state.folder)?;
         drop(lock);
         Ok(outcomes)

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::super::error::{PkgdirError, failed};
 use super::super::fault;
 use super::super::folder::{Folder, Identity, Opened};
+use super::commit::sync_folders;
 use super::journal::{Journal, Record, Remark};
 use super::{Caught, Net, Store, state, warn_of};
 use crate::portage::names::{BuildId, PkgPath};
@@ -375,11 +376,29 @@ impl Store {
     /// # Errors
     /// The file cannot be removed.
     pub(crate) fn release(&mut self, held: &PkgPath) -> Result<(), PkgdirError> {
-        if let Some(folder) = folder_of_held(&self.state, held)? {
+        self.remove_held(held).map(|_| ())
+    }
+
+    /// The same for several, which do not come back after a power cut: the note of their batch must not go before them,
+    /// or they would count as held, and be brought back beside what was made of them.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub(super) fn release_for_good<'h>(&mut self, held: impl Iterator<Item = &'h PkgPath>) -> Result<(), PkgdirError> {
+        let folders = held.map(|held| self.remove_held(held)).collect::<Result<Vec<_>, _>>()?;
+        // everything is in place: a folder that cannot be flushed spoils nothing of it
+        warn_of(sync_folders(folders.iter().flatten()));
+        Ok(())
+    }
+
+    /// Returns the folder that it was in.
+    fn remove_held(&mut self, held: &PkgPath) -> Result<Option<Folder>, PkgdirError> {
+        let folder = folder_of_held(&self.state, held)?;
+        if let Some(folder) = &folder {
             folder.remove(held.file_name())?;
         }
         self.records.remove(held);
-        Ok(())
+        Ok(folder)
     }
 }
 

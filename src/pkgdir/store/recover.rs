@@ -136,6 +136,8 @@ impl Store {
             if is_committed(&to, item)? {
                 folders.push(to);
                 entries.push(Entry::from_text(&item.entry));
+                // renamed now or before: whoever did it then may not have come to make the name last
+                folders.push(to);
             } else {
                 // Portage's pass was here: what was made of the package is not all there, so it stays held
                 unfinished.extend(&item.releases);
@@ -148,9 +150,7 @@ impl Store {
             self.write_index_aside(&index)?.put_in_place()?;
         }
         let done: Vec<PkgPath> = note.items.iter().filter_map(|item| item.releases.clone()).collect();
-        for held in done.iter().filter(|held| !unfinished.contains(held)) {
-            self.release(held)?;
-        }
+        self.release_for_good(done.iter().filter(|held| !unfinished.contains(held)))?;
         CommitNote::remove(&self.state.folder)
     }
 

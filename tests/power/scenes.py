@@ -1,0 +1,233 @@
+"""Runs of several batches, recorded operation by operation, on small signed prefixes."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.world import LAYOUTS
+from tests.lab import Prefix, files_of, package
+from tests.lab.moment import sign_with
+from tests.lab.promise import digest, held_files, image_of
+
+from .disk import Disk, read_log
+
+MOVES = ("move dev-util/strace dev-debug/strace", "slotmove dev-libs/slotted 0 2", "move app-misc/old app-misc/new")
+BATCH = "2"
+
+
+def small(lab, path, layout):
+    """Seven packages: five that change in place, one that moves, one that stays."""
+    prefix = Prefix.create(lab, path, key=lab.key(), features=LAYOUTS[layout])
+    prefix.make(
+        package("app-misc/user-1", RDEPEND="dev-util/strace"),
+        package("app-misc/other-2", BDEPEND=">=dev-util/strace-5"),
+        package("app-misc/third-3", DEPEND="dev-util/strace"),
+        package("dev-libs/slotted-2.0"),
+        package("dev-libs/fifth-5", PDEPEND="dev-util/strace"),
+        package("app-misc/old-1.0", RDEPEND="dev-util/strace"),
+        package("app-misc/plain-1"),
+    )
+    prefix.updates("1Q-2024", *MOVES)
+    return prefix
+
+
+@dataclass
+class Recorded:
+    """A recorded run and what is known of its packages."""
+
+    #: the prefix as it was before the run, its updates pending
+    prefix: Prefix
+    #: the same after Portage's pass
+    passed: Prefix
+    #: PKGDIR before the run
+    before: Path
+    operations: list
+    #: where not every package at risk has a backup yet: [(from, to)], positions in the operations
+    unsafe: list
+    #: the packages as they were: path → digest, path → image
+    bytes: dict
+    images: dict
+    #: digests of packages, old or new, that Portage accepts
+    accepted: set
+    #: what lies in PKGDIR when all is done
+    wanted: list
+
+
+def record(lab, layout, scene):
+    """Makes a scene once and runs it: `scene(prefix, run)`, where `run(words, …)` records a run of the program."""
+    top = lab.once("templates", f"power-{layout}-{scene.__name__}", lambda path: _make(lab, path, layout, scene))
+    prefix = _prefix(lab, top / "before", layout)
+    passed = _prefix(lab, top / "passed", layout)
+    after = _prefix(lab, top / "after", layout)
+    operations, unsafe = [], []
+    for folder in sorted((top / "runs").iterdir()):
+        left_out = [int(number) for number in (folder / "fault").read_text().split()]
+        of_run = read_log(after.pkgdir, folder / "log", folder / "record", left_out)
+        unsafe.append((len(operations), len(operations) + _safe_from(of_run)))
+        operations += of_run
+    _assert_model_is_right(Disk(prefix.pkgdir), operations, after)
+    images = {path: image_of(top / "origin" / path) for path in files_of(top / "origin")}
+    origin = {path: digest(top / "origin" / path) for path in files_of(top / "origin")}
+    # all are accepted before and after; what is neither must be asked about
+    accepted = set(origin.values())
+    bad = {path: error for path, error in after.verify().items() if error}
+    assert not bad, bad
+    accepted |= {digest(after.pkgdir / path) for path in files_of(after.pkgdir)}
+    assert not held_files(after)
+    return Recorded(
+        prefix, passed, prefix.pkgdir, operations, unsafe, origin, images, accepted, files_of(after.pkgdir)
+    )
+
+
+def _safe_from(operations):
+    """From which operation of a run on every package at risk has a backup that lasts."""
+    links = [place for place, operation in enumerate(operations) if operation.action == "link to"]
+    if not links:
+        return 0
+    flushes = (place for place, operation in enumerate(operations) if operation.action == "flush" and operation.path == ".")
+    return next(place for place in flushes if place > links[-1]) + 1
+
+
+def _prefix(lab, path, layout):
+    return Prefix(lab, path, key=lab.key(), features=LAYOUTS[layout]).with_repositories("gentoo")
+
+
+def _make(lab, top, layout, scene):
+    os.makedirs(top)
+    prefix = small(lab, top / "before", layout)
+    shutil.copytree(prefix.pkgdir, top / "origin")
+    bad = {path: error for path, error in prefix.verify().items() if error}
+    assert not bad, bad
+    scene.prepare(prefix)
+    after = prefix.clone(top / "after")
+    # Portage's pass goes over a PKGDIR of its own: only what it remembers is wanted here
+    prefix.clone(top / "passed").update_pass()
+    (top / "runs").mkdir()
+
+    def run(*words, fault=None, status=0):
+        folder = top / "runs" / f"{len(list((top / 'runs').iterdir())):02}"
+        (folder / "record").mkdir(parents=True)
+        environment = {"BINPKG_RESIGN_FAULT_LOG": folder / "log", "BINPKG_RESIGN_RECORD": folder / "record"}
+        environment["BINPKG_RESIGN_BATCH"] = BATCH
+        if fault is not None:
+            environment["BINPKG_RESIGN_FAULT"] = fault
+        result = after.resign(*words, "-j1", env=environment, check=None)
+        assert result.status == status, result
+        (folder / "fault").write_text(fault.split(":")[0] if fault else "")
+        return (folder / "log").read_text().splitlines()
+
+    scene(after, run)
+
+
+def _assert_model_is_right(disk, operations, after):
+    """After all operations the model holds what the real filesystem holds."""
+    for operation in operations:
+        disk.do(operation)
+    ours = disk.tree()
+    found = {}
+    for place, folders, files in os.walk(after.pkgdir):
+        for name in [*folders, *files]:
+            path = Path(place, name)
+            found[os.path.relpath(path, after.pkgdir)] = path.read_bytes() if path.is_file() else None
+    found = {path: data for path, data in found.items() if not path.endswith("lockfile")}
+    model = {path: disk.inodes[inode] for path, inode in ours.items()}
+    model = {path: None if inode.is_folder else inode.durable.data for path, inode in model.items()}
+    assert model == found, sorted(set(model) ^ set(found)) or [path for path in found if model[path] != found[path]]
+
+
+def _nothing(_prefix):
+    """Nothing was there before."""
+
+
+def apply(_prefix, run):
+    """One whole run."""
+    lines = run("apply")
+    assert sum(" rename to " in line and line.split(" from ")[0].endswith("/Packages") for line in lines) >= 3, "several batches"
+
+
+def retry(prefix, run):
+    """The held copies are the only ones: nothing could be signed, and Portage's pass was there."""
+    assert len(held_files(prefix)) == 6
+    run("held", "retry")
+
+
+def _held_by_now(prefix):
+    sign_with(prefix, "/bin/false")
+    prefix.resign("apply", check=1)
+    prefix.update_pass()
+    sign_with(prefix, None)
+
+
+apply.prepare = _nothing
+retry.prepare = _held_by_now
+
+
+def cut_short(words, name, find):
+    """A run that dies at the operation that `find` chooses from the log of a whole one, and the next one."""
+
+    def scene(prefix, run):
+        log = prefix.path / "whole"
+        whole = prefix.clone()
+        environment = {"BINPKG_RESIGN_FAULT_LOG": log, "BINPKG_RESIGN_BATCH": BATCH}
+        whole.resign(*words, "-j1", env=environment)
+        number = find(log.read_text().splitlines())
+        run(*words, fault=f"{number}:die", status=-9)
+        run("apply")
+
+    scene.__name__ = name
+    return scene
+
+
+def flush_fails(words, name, find):
+    """A run in which the flush of a folder fails, the batches after it, and the next run."""
+
+    def scene(prefix, run):
+        log = prefix.path / "whole"
+        whole = prefix.clone()
+        environment = {"BINPKG_RESIGN_FAULT_LOG": log, "BINPKG_RESIGN_BATCH": BATCH}
+        whole.resign(*words, "-j1", env=environment)
+        number = find(log.read_text().splitlines())
+        run(*words, fault=f"{number}:eio", status=1)
+        run("apply")
+
+    scene.__name__ = name
+    return scene
+
+
+def _numbers(lines, test):
+    return [int(line.split()[0]) for line in lines if test(line.split(" ", 1)[1])]
+
+
+def after_renames(lines):
+    """The first flush of a folder of packages after a batch was renamed into place."""
+    placed = _numbers(lines, lambda text: text.startswith("rename to ") and ".gpkg.tar from " in text)
+    flushes = _numbers(lines, lambda text: text.startswith("flush ") and ".binpkg-resign" not in text)
+    return next(number for number in flushes if number > placed[0])
+
+
+def before_second_index(lines):
+    """The second write of the index is just about to be renamed into place."""
+    return _numbers(lines, lambda text: text.startswith("rename to ") and text.split(" from ")[0].endswith("/Packages"))[1]
+
+
+def before_note_goes(lines):
+    """The first batch is done, all but its note."""
+    return _numbers(lines, lambda text: text.startswith("remove ") and text.endswith("/commit"))[0]
+
+
+def _scene(make, words, name, find, prepare):
+    scene = make(words, name, find)
+    scene.prepare = prepare
+    return scene
+
+
+SCENES = [
+    apply,
+    retry,
+    _scene(cut_short, ("apply",), "killed_after_renames", after_renames, _nothing),
+    _scene(cut_short, ("apply",), "killed_before_index", before_second_index, _nothing),
+    _scene(cut_short, ("held", "retry"), "retry_killed_after_renames", after_renames, _held_by_now),
+    _scene(cut_short, ("held", "retry"), "retry_killed_before_note_goes", before_note_goes, _held_by_now),
+    _scene(flush_fails, ("held", "retry"), "retry_flush_fails", after_renames, _held_by_now),
+]
