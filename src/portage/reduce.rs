@@ -243,7 +243,9 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        for text in ["(", ")", "( )", "||", "|| a/b", "on?", "on? a/b", "a/b )", "|| ( ( a/b )", "a", "( a/b) ", "_? ( a/b )"] {
+        for text in
+            ["(", ")", "( )", "||", "|| a/b", "on?", "on? a/b", "a/b )", "|| ( ( a/b )", "a", "( a/b) ", "_? ( a/b )"]
+        {
             assert!(reduce(text, Words::Atoms, &HashSet::new()).is_err(), "{text}");
         }
     }
