@@ -97,6 +97,15 @@ pub enum Command {
         #[arg(short, long)]
         pretend: bool,
     },
+    /// Bring the package index into agreement with the files; no keyring is asked
+    Index {
+        /// Say what would change about the index; write nothing
+        #[arg(short, long)]
+        pretend: bool,
+        /// Read every file, not only those of which the index says nothing, or another size or time
+        #[arg(long)]
+        all: bool,
+    },
     /// Print completions for a shell
     #[command(hide = true)]
     Completions {
@@ -134,6 +143,7 @@ impl Command {
             Command::Verify { .. } => "verify",
             Command::Doctor => "doctor",
             Command::Rekey { .. } => "rekey",
+            Command::Index { .. } => "index",
             Command::Completions { .. } => "completions",
         }
     }
@@ -144,6 +154,7 @@ impl Command {
         match self {
             Command::Apply { pretend: true, .. }
             | Command::Rekey { pretend: true }
+            | Command::Index { pretend: true, .. }
             | Command::Held { command: Some(HeldCommand::Retry { pretend: true }) } => Mode::Pretend,
             _ => Mode::Real,
         }

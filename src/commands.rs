@@ -4,6 +4,7 @@
 pub(crate) mod apply;
 pub(crate) mod doctor;
 pub(crate) mod held;
+pub(crate) mod index;
 pub(crate) mod rekey;
 pub(crate) mod verify;
 
@@ -132,9 +133,14 @@ impl Run<'_> {
         })
     }
 
-    fn open_store(&self, pkgdir: &Pkgdir) -> Result<Store, Error> {
+    /// Whether `Packages.gz` is kept beside the index.
+    fn index_compression(&self) -> Result<IndexCompression, Error> {
         let gzip = self.settings.has_feature("compress-index")?;
-        let compression = if gzip { IndexCompression::Gzip } else { IndexCompression::None };
+        Ok(if gzip { IndexCompression::Gzip } else { IndexCompression::None })
+    }
+
+    fn open_store(&self, pkgdir: &Pkgdir) -> Result<Store, Error> {
+        let compression = self.index_compression()?;
         // with somebody there to press Ctrl-C, there is no hurry; a setting that is wrong is told of where it is used
         let limit = self.settings.sign_timeout().unwrap_or(settings::SIGN_TIMEOUT);
         let limit = self.terminal.is_none().then_some(limit);

@@ -5,11 +5,13 @@
 //! its index is signed by nobody: what lies here is somebody else's until it has been verified.
 
 pub(crate) mod agreement;
+mod entry;
 mod error;
 mod fault;
 mod folder;
 pub(crate) mod from_files;
 mod listing;
+pub(crate) mod renewal;
 pub(crate) mod store;
 mod trust;
 

@@ -1,8 +1,10 @@
-//! What Portage's own files mean: configuration, update files, atoms, the package index.
+//! What Portage's own files mean: configuration, update files, atoms, the package index,
+//! dependency strings reduced by USE.
 
 pub mod atom;
 mod bounded;
 pub mod index;
 pub mod names;
+pub mod reduce;
 pub mod settings;
 pub mod updates;

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::cli::{Cli, Colour, Command, Common, HeldCommand, completions};
 use crate::commands::doctor::{self, Diagnosis};
+use crate::commands::index::{self, Correction};
 use crate::commands::verify::{self, Audit};
 use crate::commands::{Error, Run, apply, held, rekey};
 use crate::interrupt::Interrupt;
+use crate::pkgdir::renewal::Scope;
 use crate::portage::settings::{Environment, Locations, Settings};
 use crate::portage::updates::Selection;
 use crate::report::{Detail, Level, Report, Style, mark, printable};
@@ -58,6 +60,7 @@ enum Answer {
     Report(Report),
     Audit(Audit),
     Diagnosis(Diagnosis),
+    Correction(Correction),
     Text(String),
 }
 
@@ -67,6 +70,7 @@ impl Answer {
             Answer::Report(report) => report.to_json(),
             Answer::Audit(audit) => audit.to_json(),
             Answer::Diagnosis(diagnosis) => diagnosis.to_json(),
+            Answer::Correction(correction) => correction.to_json(),
             Answer::Text(text) => serde_json::to_string(text),
         }
     }
@@ -76,6 +80,7 @@ impl Answer {
             Answer::Report(report) => report.to_text(style, detail),
             Answer::Audit(audit) => audit.to_text(style, detail),
             Answer::Diagnosis(diagnosis) => diagnosis.to_text(style),
+            Answer::Correction(correction) => correction.to_text(style, detail),
             Answer::Text(text) => text.clone(),
         }
     }
@@ -84,7 +89,7 @@ impl Answer {
     fn error(&self) -> Option<&str> {
         match self {
             Answer::Report(report) => report.error.as_deref(),
-            Answer::Audit(_) | Answer::Diagnosis(_) | Answer::Text(_) => None,
+            Answer::Audit(_) | Answer::Diagnosis(_) | Answer::Correction(_) | Answer::Text(_) => None,
         }
     }
 
@@ -93,6 +98,7 @@ impl Answer {
             Answer::Report(report) => report.exit_status(),
             Answer::Audit(audit) => audit.exit_status(),
             Answer::Diagnosis(diagnosis) => diagnosis.exit_status(),
+            Answer::Correction(correction) => correction.exit_status(),
             Answer::Text(_) => 0,
         }
     }
@@ -131,6 +137,10 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, E
             Answer::Report(held::give_up(&run(mode), names))
         }
         Command::Rekey { .. } => Answer::Report(rekey::rekey(&run(mode))),
+        Command::Index { all, .. } => {
+            let scope = if *all { Scope::All } else { Scope::Changed };
+            Answer::Correction(index::index(&run(mode), scope)?)
+        }
         Command::Verify { files } => Answer::Audit(verify::audit(&run(mode), files)?),
         Command::Doctor => Answer::Diagnosis(doctor::diagnose(&run(mode))?),
         Command::Completions { .. } => Answer::Text(String::new()),

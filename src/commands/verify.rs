@@ -249,7 +249,7 @@ impl Look<'_> {
                 differs => differs,
             };
             if let Some(disagreement) = differs {
-                return Err(Wrong(format!("{disagreement}; run `binpkg-resign index`")));
+                return Err(Wrong(format!("{disagreement}; run `binpkg-resign index --all`")));
             }
         }
         let unlisted = subject.entry.is_none() && matches!(subject.place, Place::Package(_));

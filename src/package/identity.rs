@@ -11,7 +11,7 @@ use crate::portage::names::PkgPath;
 #[error(
     "{path} is not what it is taken for: by its own signed metadata its {key} is {inside:?}, by {whence} {outside:?}; \
      somebody has put it there or changed the index: see who may write in PKGDIR, then remove the package or run \
-     `binpkg-resign index`"
+     `binpkg-resign index --all`"
 )]
 pub struct Misnamed {
     /// Where it lies.

@@ -8,29 +8,12 @@ use std::fs::File;
 use std::path::Path;
 
 use super::agreement::differs_from_file;
+use super::entry::{described, value_of};
 use super::listing::Reach;
 use super::{Opened, Pkgdir, PkgdirError};
 use crate::package::gpkg::{Codec, Container, METADATA_LIMIT, Metadata};
-use crate::portage::atom::Cpv;
 use crate::portage::index::{DEPENDENCY_KEYS, Entry, PackageIndex};
-use crate::portage::names::{BuildId, PkgPath};
-
-/// What the index says of a package besides its dependencies, by the names of both (`_pkgindex_aux_keys`).
-const OTHER_KEYS: [(&str, &str); 13] = [
-    ("BUILD_ID", "BUILD_ID"),
-    ("BUILD_TIME", "BUILD_TIME"),
-    ("CHOST", "CHOST"),
-    ("DEFINED_PHASES", "DEFINED_PHASES"),
-    ("IUSE", "IUSE"),
-    ("KEYWORDS", "KEYWORDS"),
-    ("LICENSE", "LICENSE"),
-    ("PROPERTIES", "PROPERTIES"),
-    ("PROVIDES", "PROVIDES"),
-    ("REQUIRES", "REQUIRES"),
-    ("RESTRICT", "RESTRICT"),
-    ("USE", "USE"),
-    ("repository", "REPO"),
-];
+use crate::portage::names::PkgPath;
 
 /// The packages of a PKGDIR as their files have them.
 pub(crate) struct FromFiles {
@@ -126,36 +109,11 @@ fn metadata_of(file: File, path: &Path, codec: &Codec) -> Option<Metadata> {
     Metadata::read(&packed, compression, codec, path).ok()
 }
 
-/// A value as the index would have it.
-fn value_of(metadata: &Metadata, key: &str) -> String {
-    let value = String::from_utf8_lossy(metadata.get(key).unwrap_or_default()).into_owned();
-    value.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// A block for a file that the index does not describe; none where Portage would pass it over.
 ///
 /// It has no `MTIME`, and neither has what is made from it: so Portage reads the file once more and writes the block
 /// itself, reduced by USE.
 pub(crate) fn entry_of(file: File, pkgdir: &Pkgdir, path: &PkgPath, codec: &Codec) -> Option<Entry> {
     let metadata = metadata_of(file, &pkgdir.path().join(path.as_str()), codec)?;
-    let value = |key: &str| value_of(&metadata, key);
-    let (category, pf, slot, build_id) = (value("CATEGORY"), value("PF"), value("SLOT"), value("BUILD_ID"));
-    let cpv_text = format!("{category}/{pf}");
-    let cpv = Cpv::parse(&cpv_text)?;
-    if slot.is_empty() || !path.belongs_to(&cpv) || !(build_id.is_empty() || BuildId::new(&build_id).is_some()) {
-        return None;
-    }
-    let mut entry = Entry::from_text("");
-    entry.set("CPV", &cpv_text);
-    entry.set("PATH", path.as_str());
-    entry.set("SLOT", &slot);
-    let eapi = value("EAPI");
-    entry.set("EAPI", if eapi == "0" { "" } else { &eapi });
-    for (key, name) in OTHER_KEYS {
-        entry.set(name, &value(key));
-    }
-    for key in DEPENDENCY_KEYS {
-        entry.set(key, &value(key));
-    }
-    Some(entry)
+    described(&metadata, path).ok()
 }

@@ -17,6 +17,7 @@ mod parse;
 mod use_deps;
 mod version;
 
+use std::collections::HashSet;
 use std::fmt;
 
 pub use cpv::{Cpv, Slot, repository_name};
@@ -27,6 +28,7 @@ pub use version::vercmp;
 
 pub(crate) use cpv::is_slot_name;
 pub(crate) use parse::name_in_token;
+pub(crate) use use_deps::is_flag as is_use_flag;
 
 use parse::{AtomFault, Parts};
 
@@ -214,6 +216,30 @@ impl Atom {
     /// The USE dependencies one by one.
     pub fn use_deps(&self) -> impl Iterator<Item = UseDep<'_>> {
         self.use_text().into_iter().flat_map(use_deps::use_deps)
+    }
+
+    /// The text of the same atom with its USE dependencies decided for a package that has these flags on
+    /// (PMS 8.3.4; `portage.dep.Atom.evaluate_conditionals`, which takes the repository away as well); none where none
+    /// of them depends on USE.
+    pub(crate) fn decided(&self, flags: &HashSet<&str>) -> Option<String> {
+        let text = self.use_text()?;
+        let deps = use_deps::decide(text, flags)?;
+        let mut atom = self.text.split([':', '[']).next().unwrap_or_default().to_owned();
+        if self.slot.is_some() || self.slot_operator.is_some() {
+            atom.push(':');
+            atom.push_str(self.slot().unwrap_or_default());
+            if let Some(sub_slot) = self.sub_slot() {
+                atom.push('/');
+                atom.push_str(sub_slot);
+            }
+            atom.push_str(self.slot_operator.map_or("", SlotOperator::as_str));
+        }
+        if !deps.is_empty() {
+            atom.push('[');
+            atom.push_str(&deps.join(","));
+            atom.push(']');
+        }
+        Some(atom)
     }
 
     /// The same atom with `part` (`slot`, or `slot/sub-slot` with or without operator) for its slot,

@@ -82,6 +82,25 @@ impl PackageIndex {
         Ok(PackageIndex { text, header, blocks, tail })
     }
 
+    /// An index without entries, with this header; a `VERSION` is put into it.
+    #[must_use]
+    pub fn new(header: Vec<(String, String)>) -> PackageIndex {
+        let mut sorted = Vec::new();
+        for (key, value) in header.iter().filter(|(_, value)| !value.is_empty()) {
+            set_sorted(&mut sorted, key, value.clone());
+        }
+        set_sorted(&mut sorted, "VERSION", "0".to_owned());
+        PackageIndex { text: Vec::new(), header: sorted, blocks: Vec::new(), tail: 0..0 }
+    }
+
+    /// Whether [`PackageIndex::render`] would give the very bytes that were read, but for the `TIMESTAMP`: sorted, and
+    /// with the right number of packages.
+    #[must_use]
+    pub fn is_rendered(&self) -> bool {
+        let timestamp = self.header("TIMESTAMP").and_then(|text| text.parse().ok());
+        timestamp.is_some_and(|timestamp| self.render(timestamp) == self.text)
+    }
+
     /// The value of a header key, as Portage would take it (the last one counts).
     #[must_use]
     pub fn header(&self, key: &str) -> Option<&str> {
@@ -181,6 +200,18 @@ impl PackageIndex {
         let mut keep = kept.into_iter();
         self.blocks.retain(|_| keep.next().unwrap_or(true));
         self.blocks.extend(entries.into_iter().map(Block::Edited));
+    }
+
+    /// Replaces the blocks of these numbers, or takes them out where there is no entry, and puts `new` behind all others.
+    pub fn revise(&mut self, mut edits: HashMap<usize, Option<Entry>>, new: Vec<Entry>) {
+        let blocks = std::mem::take(&mut self.blocks).into_iter().enumerate();
+        self.blocks = blocks
+            .filter_map(|(number, block)| match edits.remove(&number) {
+                None => Some(block),
+                Some(edit) => edit.map(Block::Edited),
+            })
+            .chain(new.into_iter().map(Block::Edited))
+            .collect();
     }
 
     /// The bytes to write: `TIMESTAMP` (seconds since the epoch) and `PACKAGES` renewed, blocks stably sorted by

@@ -12,6 +12,7 @@ mod environment;
 mod error;
 mod expand;
 mod files;
+mod index_header;
 mod ini;
 mod layers;
 mod layout;

@@ -1,14 +1,16 @@
 //! Reading the index, and writing it under Portage's own lock: aside first, then renamed into place.
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::super::error::{PkgdirError, failed};
 use super::super::fault;
 use super::super::folder::Folder;
-use super::super::{INDEX, INDEX_LOCK};
+use super::super::{INDEX, INDEX_LIMIT, INDEX_LOCK, Pkgdir};
 use super::Store;
+use super::journal::CommitNote;
 use super::lock::Lock;
 use super::staged::set_owner;
 use crate::portage::index::PackageIndex;
@@ -39,6 +41,26 @@ impl Store {
             Some(index) => Ok(index),
             None => Err(PkgdirError::NoIndex { path: self.pkgdir.path().join(INDEX) }),
         }
+    }
+
+    /// Puts another index in the place of the one that is there, under Portage's lock. `revise` gets it, or none where
+    /// Portage would take it as empty, and says what to write; nothing is written where it has nothing.
+    ///
+    /// # Errors
+    /// The index cannot be read or written, or `revise` fails.
+    pub(crate) fn replace_index(
+        &mut self,
+        revise: impl FnOnce(Option<PackageIndex>) -> Result<Option<PackageIndex>, PkgdirError>,
+    ) -> Result<(), PkgdirError> {
+        let lock = self.lock_index()?;
+        if let Some(note) = CommitNote::read(&self.state.folder)? {
+            self.finish_batch(&note, &lock)?;
+        }
+        if let Some(index) = revise(self.pkgdir.read_good_index()?)? {
+            self.write_index_aside(&index)?.put_in_place()?;
+        }
+        drop(lock);
+        Ok(())
     }
 
     /// Writes the index, and its `.gz` where one is kept, to where they wait.
@@ -84,6 +106,39 @@ impl Store {
         file.set_times(times).map_err(failed("set the time of", &path))?;
         fault::sync(&file, &path)?;
         Ok(waiting)
+    }
+}
+
+impl Pkgdir {
+    /// The index; none where there is none, or Portage would take it as empty, or others have put a link in its place.
+    ///
+    /// # Errors
+    /// It is no regular file, or too large.
+    pub(crate) fn read_good_index(&self) -> Result<Option<PackageIndex>, PkgdirError> {
+        match self.read_index() {
+            Err(error @ (PkgdirError::Index(_) | PkgdirError::Link { .. })) => {
+                log::warn!("{error}");
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    /// Whether `Packages.gz` is as it must be beside the index.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub(crate) fn has_right_compressed_index(&self, compression: IndexCompression) -> Result<bool, PkgdirError> {
+        let there = self.folder.identity(COMPRESSED)?;
+        if compression == IndexCompression::None {
+            return Ok(there.is_none());
+        }
+        let (index, packed) = (self.folder.read(INDEX, INDEX_LIMIT)?, self.folder.read(COMPRESSED, INDEX_LIMIT)?);
+        let (Some((index, of_index)), Some((packed, of_packed))) = (index, packed) else { return Ok(false) };
+        let mut unpacked = Vec::with_capacity(index.len());
+        let mut reader = flate2::read::MultiGzDecoder::new(packed.as_slice()).take(of_index.size() + 1);
+        let read = reader.read_to_end(&mut unpacked);
+        Ok(read.is_ok() && unpacked == index && of_index.mtime() == of_packed.mtime())
     }
 }
 

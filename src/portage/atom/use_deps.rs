@@ -1,6 +1,6 @@
 //! USE dependencies, the part of an atom in brackets (PMS 8.3.4).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -60,9 +60,44 @@ impl<'a> UseDep<'a> {
 static USE_DEP: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new("^([!-]?)([A-Za-z0-9][A-Za-z0-9+_@-]*)(\\([+-]\\))?([?=]?)$").ok());
 
+/// Whether a text is the name of a USE flag: `[A-Za-z0-9][A-Za-z0-9+_@-]*` (PMS 3.1.4).
+pub(crate) fn is_flag(text: &str) -> bool {
+    text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'_' | b'@' | b'-'))
+}
+
 /// The USE dependencies of a text between the brackets; those that are invalid are left out.
 pub(super) fn use_deps(text: &str) -> impl Iterator<Item = UseDep<'_>> {
     text.split(',').filter_map(UseDep::parse)
+}
+
+/// The USE dependencies of a text between the brackets, decided for a package that has these flags on: `flag?` stays
+/// where it is on, `!flag?` becomes `-flag` where it is off, `flag=` and `!flag=` become what they come to. None where
+/// none of them depends on USE.
+pub(super) fn decide(text: &str, flags: &HashSet<&str>) -> Option<Vec<String>> {
+    let mut decided = Vec::new();
+    let mut depends = false;
+    for part in text.split(',') {
+        let dep = UseDep::parse(part)?;
+        let default = match dep.default {
+            Some(UseDefault::Enabled) => "(+)",
+            Some(UseDefault::Disabled) => "(-)",
+            None => "",
+        };
+        let (flag, is_on) = (dep.flag, flags.contains(dep.flag));
+        let wanted = match (dep.state, part.starts_with('!'), part.ends_with('?')) {
+            (UseState::Enabled | UseState::Disabled, _, _) => {
+                decided.push(part.to_owned());
+                continue;
+            }
+            (UseState::Conditional, false, true) => is_on.then_some(true),
+            (UseState::Conditional, true, true) => (!is_on).then_some(false),
+            (UseState::Conditional, is_negated, false) => Some(is_on != is_negated),
+        };
+        depends = true;
+        decided.extend(wanted.map(|wanted| format!("{}{flag}{default}", if wanted { "" } else { "-" })));
+    }
+    depends.then_some(decided)
 }
 
 /// Whether the text between the brackets is valid, and whether it has defaults. A flag that is named
