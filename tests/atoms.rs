@@ -1,100 +1,48 @@
 //! Atoms, versions, slots, update files and changed dependency strings, compared with the real Portage.
 //!
-//! `tests/oracle/atoms.py` makes the input, has Portage judge it, and prints both; here the same input
-//! goes through the crate. Needs a Python that has Portage: `BINPKG_RESIGN_PORTAGE_PYTHON`, or
-//! `target/portage-3.0.83/bin/python` (which `make setup` makes); else each test says that it is skipped. The real
-//! data is in the folder `BINPKG_RESIGN_SHARED` or `../shared`, and is left out where it is missing.
+//! The input is generated here (`tests/atoms/given.rs`), and Portage judges it (`tests/oracle/atoms.py`); without a
+//! Portage each test says that it is skipped. Real data is looked at, too, where it is present.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::env;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{self, Stdio};
-use std::sync::Arc;
+mod cases;
+#[path = "atoms/given.rs"]
+mod given;
+mod oracle;
+#[path = "atoms/updates.rs"]
+mod updates;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 
 use binpkg_resign::portage::atom::{
     Atom, Blocker, Candidate, Cpv, Eapi, Operator, Slot, SlotOperator, UseDefault, UseState, repository_name, vercmp,
 };
-use binpkg_resign::portage::updates::{
-    Mtimedb, Problem, RepoSource, Rewriter, Selection, Update, UpdateCommand, UpdateSet,
-};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
-/// The Python that has Portage.
-fn portage_python() -> Option<PathBuf> {
-    let python = match env::var_os("BINPKG_RESIGN_PORTAGE_PYTHON") {
-        Some(python) => PathBuf::from(python),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/portage-3.0.83/bin/python"),
-    };
-    if python.exists() {
-        return Some(python);
-    }
-    println!("skipped: no Python with Portage at {}", python.display());
-    None
+use given::{EAPIS, mostly, mutated};
+use oracle::Oracle;
+
+fn eapi(name: Option<&str>) -> Eapi {
+    name.map_or(Eapi::UNSPECIFIED, Eapi::parse)
 }
 
-/// The folder with the real data.
-fn shared() -> Option<PathBuf> {
-    let shared = match env::var_os("BINPKG_RESIGN_SHARED") {
-        Some(shared) => PathBuf::from(shared),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-    };
-    if shared.join("data/gentoo-updates").is_dir() {
-        return Some(shared);
-    }
-    println!("skipped: no real data at {}", shared.display());
-    None
-}
-
-/// What went through, and what differed.
+/// How many comparisons there were; too few make a test fail that finds no difference.
 #[derive(Default)]
-struct Comparison {
-    compared: usize,
-    differences: usize,
-}
+struct Count(Cell<usize>);
 
-impl Comparison {
-    fn same(&mut self, input: &Value, ours: &Value, portage: &Value) {
-        self.compared += 1;
-        if ours != portage {
-            self.differences += 1;
-            if self.differences <= 20 {
-                println!("{input}\n  we:      {ours}\n  Portage: {portage}");
-            }
-        }
+impl Count {
+    fn add(&self, more: usize) {
+        self.0.set(self.0.get() + more);
     }
 
-    fn finish(self, what: &str, at_least: usize) {
-        println!("{what}: {} compared, {} differences", self.compared, self.differences);
-        assert!(self.compared >= at_least, "the oracle gave too little");
-        assert_eq!(self.differences, 0);
+    #[track_caller]
+    fn finish(&self, what: &str, at_least: usize) {
+        println!("{what}: {} compared", self.0.get());
+        assert!(self.0.get() >= at_least, "these are too few");
     }
-}
-
-/// Runs a section of the oracle, and hands on its records.
-fn oracle(python: &Path, arguments: &[&Path], mut record: impl FnMut(&[Value])) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/atoms.py");
-    let mut child = process::Command::new(python)
-        .arg(script)
-        .args(arguments)
-        .env("PYTHONHASHSEED", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        let values: Vec<Value> = serde_json::from_str(&line.unwrap()).unwrap();
-        record(&values);
-    }
-    assert!(child.wait().unwrap().success());
-}
-
-fn eapi(value: &Value) -> Eapi {
-    value.as_str().map_or(Eapi::UNSPECIFIED, Eapi::parse)
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap()
 }
 
 fn operator(operator: Operator) -> &'static str {
@@ -147,255 +95,244 @@ fn fields(atom: &Atom) -> Value {
     ])
 }
 
+/// What we make of an atom, as the oracle would say it.
+fn read(text: &str, eapi: Eapi) -> Value {
+    Atom::parse(text, eapi).map_or(Value::Null, |atom| fields(&atom))
+}
+
 #[test]
 fn atoms_are_read_as_portage_reads_them() {
-    let Some(python) = portage_python() else {
-        return;
+    let Some(portage) = Oracle::start("atoms.py", &[]) else { return };
+    let count = Count::default();
+    let seen = RefCell::new(HashSet::new());
+    let eapis = || select(&EAPIS[1..]);
+    let compare = |text: &str, eapis: &[Option<&str>]| {
+        let ours: Vec<Value> = eapis.iter().map(|name| read(text, eapi(*name))).collect();
+        prop_assert_eq!(json!(ours), portage.ask(&json!(["atom", text, eapis])), "{:?} in {:?}", text, eapis);
+        if seen.borrow_mut().insert(text.to_owned()) {
+            count.add(eapis.len());
+        }
+        Ok::<(), TestCaseError>(())
     };
-    let shared = shared();
-    let mut arguments = vec![Path::new("atoms")];
-    arguments.extend(shared.as_deref());
-    let (mut real, mut made) = (Comparison::default(), Comparison::default());
-    oracle(&python, &arguments, |record| {
-        let [kind, atom, in_eapi, portage] = record else { panic!("{record:?}") };
-        let ours = Atom::parse(text(atom), eapi(in_eapi)).map_or(Value::Null, |atom| fields(&atom));
-        let comparison = if kind == "real" { &mut real } else { &mut made };
-        comparison.same(&json!([atom, in_eapi]), &ours, portage);
+    cases::check(135_000, (mutated(given::atom(), 50), eapis(), eapis()), |(text, one, other)| {
+        compare(&text, &[None, one, other])
     });
-    made.finish("made-up atoms", 300_000);
-    real.finish("real atoms", if shared.is_some() { 40_000 } else { 0 });
+    for digits in [4300, 4301] {
+        compare(&format!("=a/b-1-{}", "9".repeat(digits)), &[None]).unwrap();
+    }
+    count.finish("made-up atoms", 360_000);
 }
 
 #[test]
 fn names_and_slots_are_read_as_portage_reads_them() {
-    let Some(python) = portage_python() else {
-        return;
-    };
-    let mut comparison = Comparison::default();
-    oracle(&python, &[Path::new("names")], |record| match record {
-        [kind, cpv, portage] if kind == "cpv" => {
-            let ours = Cpv::parse(text(cpv))
-                .map_or(Value::Null, |cpv| json!([cpv.cp(), cpv.category, cpv.pn, cpv.version, cpv.pf()]));
-            comparison.same(cpv, &ours, portage);
+    let Some(portage) = Oracle::start("atoms.py", &[]) else { return };
+    let count = Count::default();
+    cases::check(40_000, mutated(given::cpv(), 40), |text| {
+        if !text.contains('/') || text.contains('\n') {
+            // we are stricter here, on purpose
+            return Ok(());
         }
-        [kind, slot, in_eapi, portage] if kind == "slot" => {
-            let ours = Slot::parse(text(slot), eapi(in_eapi));
-            comparison.same(&json!([slot, in_eapi]), &json!([ours.slot, ours.sub_slot]), portage);
-        }
-        [kind, repo, portage] if kind == "repo" => {
-            comparison.same(repo, &json!(repository_name(text(repo))), portage);
-        }
-        _ => panic!("{record:?}"),
+        let ours =
+            Cpv::parse(&text).map_or(Value::Null, |cpv| json!([cpv.cp(), cpv.category, cpv.pn, cpv.version, cpv.pf()]));
+        prop_assert_eq!(ours, portage.ask(&json!(["cpv", text])));
+        count.add(1);
+        Ok(())
     });
-    comparison.finish("names", 90_000);
+    let slots = mutated(mostly(given::SLOTS, given::BAD_SLOTS, 40), 40);
+    cases::check(40_000, (slots, select(EAPIS)), |(text, name)| {
+        let ours = Slot::parse(&text, eapi(name));
+        prop_assert_eq!(json!([ours.slot, ours.sub_slot]), portage.ask(&json!(["slot", text, name])));
+        count.add(1);
+        Ok(())
+    });
+    cases::check(20_000, mutated(mostly(given::REPOS, given::BAD_REPOS, 40), 60), |text| {
+        // outside ASCII, which letters count is Unicode's business
+        if text.is_ascii() {
+            prop_assert_eq!(json!(repository_name(&text)), portage.ask(&json!(["repo", text])));
+            count.add(1);
+        }
+        Ok(())
+    });
+    count.finish("names", 90_000);
 }
 
 #[test]
 fn versions_are_in_portages_order() {
-    let Some(python) = portage_python() else {
-        return;
+    let Some(portage) = Oracle::start("atoms.py", &[]) else { return };
+    let one = || {
+        prop_oneof![
+            3 => mostly(given::VERSIONS, &["", "a", "1.", "1..2", "1aa", "1_", "1_foo", "1-r", "1-1", "1A", "1 ", "1\u{b2}"], 6)
+                .prop_map(str::to_owned),
+            7 => given::made_version(),
+        ]
     };
-    let mut comparison = Comparison::default();
-    oracle(&python, &[Path::new("versions")], |record| {
-        let [_, one, other, portage] = record else { panic!("{record:?}") };
-        let ours = vercmp(text(one), text(other)).map(|order| order as i8);
-        comparison.same(&json!([one, other]), &json!(ours), portage);
+    // a version that shares its beginning with another
+    const ENDS: &[&str] = &["", ".0", ".1", ".01", "0", "1", "a", "_p", "_p0", "_rc1", "-r0", "-r1", "_alpha"];
+    let other = prop_oneof![
+        2 => (any::<proptest::sample::Index>(), select(ENDS)).prop_map(|near| (Some(near), String::new())),
+        2 => one().prop_map(|other| (None, other)),
+    ];
+    let end = prop_oneof![99 => Just(""), 1 => Just("\n")];
+    let pairs = (one(), other, end).prop_map(|(one, (near, other), end)| {
+        let cut = |cut: proptest::sample::Index| one.chars().take(cut.index(one.len() + 1)).collect::<String>();
+        let other = near.map_or(other, |(at, end)| cut(at) + end);
+        (one, other + end)
     });
-    comparison.finish("versions", 140_000);
+    let pairs = pairs.prop_flat_map(|(one, other)| (Just(one), mutated(Just(other), 5)));
+    let count = Count::default();
+    cases::check(150_000, pairs, |(one, other)| {
+        // decimal digits of other scripts are the one known difference
+        if [&one, &other].iter().any(|text| text.contains(['\u{661}', '\u{1d7d8}'])) {
+            return Ok(());
+        }
+        let ours = vercmp(&one, &other).map(|order| order as i8);
+        prop_assert_eq!(json!(ours), portage.ask(&json!(["vercmp", one, other])));
+        count.add(1);
+        Ok(())
+    });
+    count.finish("versions", 140_000);
 }
 
-/// A package as the oracle describes it: full name, EAPI, SLOT, repository.
-fn candidate<'a>(package: &'a [Value], repo: &'a mut String) -> Candidate<'a> {
-    let [cpv, eapi, slot, repository, ..] = package else { panic!("{package:?}") };
-    let cpv = Cpv::parse(text(cpv)).unwrap();
-    let eapi = Eapi::parse(text(eapi));
-    let slot = Slot::parse(text(slot), eapi);
-    *repo = repository_name(text(repository)).into_owned();
-    Candidate {
-        cp: cpv.cp(),
-        version: cpv.version,
-        slot: slot.slot,
-        sub_slot: slot.sub_slot,
-        repo: Some(repo),
-        build_id: None,
-        eapi,
-        iuse: "",
-        use_flags: "",
+/// A built package: full name, EAPI, SLOT, repository, build id, IUSE, USE.
+#[derive(Debug, Clone)]
+struct Package {
+    cpv: String,
+    eapi: &'static str,
+    slot: &'static str,
+    repo: &'static str,
+    build_id: &'static str,
+    iuse: String,
+    used: String,
+}
+
+impl Package {
+    /// As we see it, with the build id that Portage read, and the repository's name as it is made valid.
+    fn candidate<'a>(&'a self, build_id: Option<u64>, repo: &'a str) -> Candidate<'a> {
+        let cpv = Cpv::parse(&self.cpv).unwrap();
+        let eapi = Eapi::parse(self.eapi);
+        let slot = Slot::parse(self.slot, eapi);
+        Candidate {
+            cp: cpv.cp(),
+            version: cpv.version,
+            slot: slot.slot,
+            sub_slot: slot.sub_slot,
+            repo: Some(repo),
+            build_id,
+            eapi,
+            iuse: &self.iuse,
+            use_flags: &self.used,
+        }
     }
+}
+
+const MATCHED_CPS: &[&str] = &["a/b", "a/b-1xy", "a/1", "a/b-x", "virtual/b"];
+
+fn matched_version() -> impl Strategy<Value = &'static str> {
+    const MORE: &[&str] =
+        &["1.2", "1.2.3_p1", "12", "1.2a", "1.23", "01.2", "1.2a-r1", "1.2a_p1", "1_p-r1", "1_p_beta", "1a-r1"];
+    let short = given::VERSIONS.iter().filter(|version| version.len() < 12);
+    select(short.chain(MORE).copied().collect::<Vec<_>>())
+}
+
+fn package() -> impl Strategy<Value = Package> {
+    let flags = |of: &[&'static str]| subsequence(of.to_vec(), 0..=4);
+    let iuse = (flags(&["a", "b", "c", "d", "e"]), vec(select(&["", "+", "-"][..]), 4))
+        .prop_map(|(flags, signs)| flags.iter().zip(signs).map(|(flag, sign)| format!("{sign}{flag} ")).collect());
+    (
+        (select(MATCHED_CPS), matched_version()).prop_map(|(cp, version)| format!("{cp}-{version}")),
+        select(&["4", "5", "8", "strange"][..]),
+        select(&["0", "2", "0/1", "0/2", "2/2", "1", "-"][..]),
+        select(&["gentoo", "guru", "x y", ""][..]),
+        select(&["", "1", "2", "10", "x"][..]),
+        iuse,
+        flags(&["a", "b", "c", "d", "e", "f"]).prop_map(|flags| flags.join(" ")),
+    )
+        .prop_map(|(cpv, eapi, slot, repo, build_id, iuse, used)| Package {
+            cpv,
+            eapi,
+            slot,
+            repo,
+            build_id,
+            iuse,
+            used,
+        })
+}
+
+fn matching_atom() -> impl Strategy<Value = String> {
+    const USES: &[&str] =
+        &["a", "-a", "b(+)", "-b(+)", "c(-)", "-c(-)", "d?", "e(+)?", "f", "-f", "!d=", "-e(+)", "g", "-g(-)"];
+    let part = |times: f64, parts: &'static [&'static str]| {
+        proptest::option::weighted(times, select(parts)).prop_map(Option::unwrap_or_default)
+    };
+    let version = prop_oneof![
+        25 => Just((String::new(), String::new())),
+        75 => (select(&["=", "=", "~", ">", "<", ">=", "<=", "=*", "=*"][..]), matched_version(), part(0.3, &["-1", "-2", "-10", "-1-2"]))
+            .prop_map(|(operator, version, build_id)| match operator {
+                "=" => ("=".to_owned(), format!("-{version}{build_id}")),
+                "=*" => ("=".to_owned(), format!("-{version}*")),
+                other => (other.to_owned(), format!("-{version}")),
+            }),
+    ];
+    (
+        select(&["", "", "", "!", "!!"][..]),
+        version,
+        select(MATCHED_CPS),
+        part(0.3, &[":0", ":2", ":0/1", ":0/2", ":0=", ":=", ":*", ":2/2="]),
+        part(0.2, &["::gentoo", "::guru", "::x-y", "::__unknown__"]),
+        proptest::option::weighted(0.3, subsequence(USES.to_vec(), 1..=3)),
+    )
+        .prop_map(|(blocker, (operator, version), cp, slot, repo, uses)| {
+            let uses = uses.map(|uses| format!("[{}]", uses.join(","))).unwrap_or_default();
+            format!("{blocker}{operator}{cp}{version}{slot}{repo}{uses}")
+        })
 }
 
 #[test]
 fn atoms_match_what_they_match_in_portage() {
-    let Some(python) = portage_python() else {
-        return;
-    };
-    let mut packages: Vec<Vec<Value>> = Vec::new();
-    let (mut matched, mut selected) = (Comparison::default(), Comparison::default());
-    let (mut found, mut refused) = (0, 0);
-    oracle(&python, &[Path::new("matching")], |record| match record {
-        [kind, package @ ..] if kind == "package" => packages.push(package.to_vec()),
-        [_, atom, some, matches, selects] => {
-            let parsed = Atom::parse(text(atom), Eapi::UNSPECIFIED).unwrap();
-            for (index, package) in packages.iter().enumerate() {
-                let mut repo = String::new();
-                let candidate = Candidate {
-                    build_id: package[4].as_u64(),
-                    iuse: text(&package[5]),
-                    use_flags: text(&package[6]),
-                    ..candidate(package, &mut repo)
-                };
-                let index = json!(index);
-                let contains = |list: &Value| list.as_array().unwrap().contains(&index);
-                let input = json!([atom, package]);
-                if contains(some) {
-                    let portage = contains(matches);
-                    *(if portage { &mut found } else { &mut refused }) += 1;
-                    matched.same(&input, &json!(parsed.matches(&candidate)), &json!(portage));
-                }
-                if !selects.is_null() {
-                    let ours = parsed.selects(&candidate);
-                    selected.same(&input, &json!(ours), &json!(contains(selects)));
-                }
-            }
+    const PACKAGES: usize = 400;
+    let Some(portage) = Oracle::start("atoms.py", &[]) else { return };
+    let (matched, selected) = <(Count, Count)>::default();
+    let (found, refused) = <(Count, Count)>::default();
+    let some = subsequence((0..PACKAGES).collect::<Vec<_>>(), 40);
+    let packages = RefCell::new(Vec::new());
+    cases::check(u32::try_from(PACKAGES).unwrap(), package(), |package| {
+        let mut packages = packages.borrow_mut();
+        if packages.len() < PACKAGES {
+            let Package { cpv, eapi, slot, repo, build_id, iuse, used } = &package;
+            let build_id = portage.ask(&json!(["built", cpv, eapi, slot, repo, build_id, iuse, used]));
+            packages.push((package.clone(), build_id.as_u64(), repository_name(package.repo)));
         }
-        _ => panic!("{record:?}"),
+        Ok(())
     });
-    println!("match_from_list: {found} found, {refused} refused");
-    assert!(found > 5_000 && refused > 50_000);
+    let packages = packages.into_inner();
+    cases::check(4000, (matching_atom(), some), |(text, some)| {
+        let answer = portage.ask(&json!(["matched", text, some]));
+        let Ok(atom) = Atom::parse(&text, Eapi::UNSPECIFIED) else {
+            prop_assert_eq!(answer, Value::Null, "only we refuse it");
+            return Ok(());
+        };
+        prop_assert!(!answer.is_null(), "only Portage refuses it");
+        let ours = |numbers: &mut dyn Iterator<Item = usize>, fits: &dyn Fn(&Candidate<'_>) -> bool| {
+            let fitting = numbers.filter(|number| {
+                let (package, build_id, repo) = &packages[*number];
+                fits(&package.candidate(*build_id, repo))
+            });
+            json!(fitting.collect::<Vec<_>>())
+        };
+        let we_match = ours(&mut some.iter().copied(), &|candidate| atom.matches(candidate));
+        prop_assert_eq!(&we_match, &answer[0]);
+        let hits = we_match.as_array().unwrap().len();
+        found.add(hits);
+        refused.add(some.len() - hits);
+        matched.add(some.len());
+        if !answer[1].is_null() {
+            prop_assert_eq!(&ours(&mut (0..packages.len()), &|candidate| atom.selects(candidate)), &answer[1]);
+            selected.add(packages.len());
+        }
+        Ok(())
+    });
+    found.finish("match_from_list, found", 5_000);
+    refused.finish("match_from_list, refused", 50_000);
     matched.finish("match_from_list", 100_000);
     selected.finish("match", 500_000);
-}
-
-/// The updates that these lines, which are known to be good, stand for.
-fn updates_of(lines: &[&str]) -> Vec<Update> {
-    let command = |line: &str| match line.split(' ').collect::<Vec<_>>().as_slice() {
-        ["move", old, new] => UpdateCommand::Move { old: (*old).to_owned(), new: (*new).to_owned() },
-        ["slotmove", atom, old, new] => UpdateCommand::SlotMove {
-            atom: Atom::parse(atom, Eapi::UNSPECIFIED).unwrap(),
-            old: (*old).to_owned(),
-            new: (*new).to_owned(),
-        },
-        _ => panic!("{line}"),
-    };
-    let file: Arc<Path> = Path::new("1Q-2024").into();
-    let lines = lines.iter().enumerate();
-    lines
-        .map(|(index, line)| Update {
-            command: command(line),
-            file: Arc::clone(&file),
-            line: index + 1,
-            text: (*line).to_owned(),
-        })
-        .collect()
-}
-
-#[test]
-fn dependency_strings_change_as_portage_changes_them() {
-    let Some(python) = portage_python() else {
-        return;
-    };
-    let (mut whole, mut single, mut traced) = <(Comparison, Comparison, Comparison)>::default();
-    let mut changed = 0;
-    oracle(&python, &[Path::new("histories")], |record| {
-        let [_, lines, before, in_eapi, parent, portage] = record else { panic!("{record:?}") };
-        let lines: Vec<&str> = lines.as_array().unwrap().iter().map(text).collect();
-        let updates = updates_of(&lines);
-        let mut repo = String::new();
-        let parent = parent.as_array().map(|parent| candidate(parent, &mut repo));
-        let in_eapi = eapi(in_eapi);
-        changed += usize::from(!portage.is_null());
-        let input = json!(record);
-        let ours = Rewriter::new(&updates).rewrite_traced(text(before), in_eapi, parent.as_ref());
-        whole.same(&input, &json!(ours.as_ref().map(|ours| &ours.text)), portage);
-
-        // One command after the other gives the same, and it is the same ones that act.
-        let mut step_by_step = text(before).to_owned();
-        let mut acted = Vec::new();
-        for (index, update) in updates.iter().enumerate() {
-            if let Some(after) = update.rewrite(&step_by_step, in_eapi, parent.as_ref()) {
-                step_by_step = after;
-                acted.push(index);
-            }
-        }
-        let after = portage.as_str().unwrap_or(text(before));
-        single.same(&input, &json!(step_by_step), &json!(after));
-        if let Some(ours) = ours {
-            traced.same(&input, &json!(ours.updates), &json!(acted));
-        }
-    });
-    println!("{changed} strings were changed");
-    assert!(changed > 5_000);
-    whole.finish("made-up histories", 20_000);
-    single.finish("made-up histories, command by command", 20_000);
-    traced.finish("made-up histories, which updates acted", 5_000);
-}
-
-#[test]
-fn update_files_are_read_as_portage_reads_them() {
-    let Some(python) = portage_python() else {
-        return;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let mut commands = 0;
-    let mut comparison = Comparison::default();
-    oracle(&python, &[Path::new("files"), dir.path()], |record| {
-        let [_, updates_dir, mtimedb, selection, portage, faults] = record else { panic!("{record:?}") };
-        let mtimedb = Mtimedb::read(Path::new(text(mtimedb))).unwrap();
-        let selection = if selection == "all" { Selection::All } else { Selection::Pending };
-        let source = RepoSource { name: "r".to_owned(), updates_dir: text(updates_dir).into() };
-        let set = UpdateSet::read(&[source], &mtimedb, selection);
-        let ours: Vec<Value> = set.repos[0]
-            .updates
-            .iter()
-            .map(|update| json!([update.file.as_ref(), update.line, update.to_string()]))
-            .collect();
-        commands += ours.len();
-        let input = json!([updates_dir, record[3]]);
-        comparison.same(&input, &json!(ours), portage);
-        let ours: Vec<Value> = set
-            .problems
-            .iter()
-            .map(|problem| match problem {
-                Problem::Line { file, line, .. } => json!([file.as_ref(), line]),
-                other => panic!("{other}"),
-            })
-            .collect();
-        comparison.same(&input, &json!(ours), faults);
-    });
-    println!("{commands} commands");
-    assert!(commands > 2_000);
-    comparison.finish("directories with update files", 600);
-}
-
-#[test]
-fn real_dependency_strings_change_as_portage_changes_them() {
-    let (Some(python), Some(shared)) = (portage_python(), shared()) else {
-        return;
-    };
-    let mut rewriter = Rewriter::new(&[]);
-    let mut comparison = Comparison::default();
-    let mut changed = 0;
-    oracle(&python, &[Path::new("real"), &shared], |record| match record {
-        [kind, updates_dir, portage, errors] if kind == "updates" => {
-            let source = RepoSource { name: "r".to_owned(), updates_dir: text(updates_dir).into() };
-            let set = UpdateSet::read(&[source], &Mtimedb::default(), Selection::All);
-            let updates = &set.repos[0].updates;
-            let ours: Vec<String> = updates.iter().map(ToString::to_string).collect();
-            comparison.same(&json!("updates"), &json!(ours), portage);
-            assert_eq!(json!(set.problems.len()), *errors);
-            rewriter = Rewriter::new(updates);
-        }
-        [_, cpv, in_eapi, slot, before, portage] => {
-            let package = [cpv.clone(), in_eapi.clone(), slot.clone(), json!("gentoo")];
-            let mut repo = String::new();
-            let parent = slot.is_string().then(|| candidate(&package, &mut repo));
-            let ours = rewriter.rewrite(text(before), eapi(in_eapi), parent.as_ref());
-            changed += usize::from(!portage.is_null());
-            comparison.same(&json!([cpv, slot, before]), &json!(ours), portage);
-        }
-        _ => panic!("{record:?}"),
-    });
-    println!("{changed} strings were changed");
-    assert!(changed > 1_000);
-    comparison.finish("real strings", 20_000);
 }

@@ -1,25 +1,26 @@
 //! The settings, compared with what the real Portage makes of the same files and environment.
 //!
-//! `tests/oracle/settings.py` builds the config roots and asks Portage (`BINPKG_RESIGN_PORTAGE_PYTHON`, or the Python
-//! of `target/portage-3.0.83`). Without one the comparison is skipped, and says so. Portage 3.0.60 passes over
-//! sections of repos.conf that are named by an alias of their repository, so some cases differ there.
+//! `tests/oracle/settings.py` builds the config roots and asks Portage; without one the comparison is skipped, and says
+//! so. Portage 3.0.60 passes over sections of repos.conf that are named by an alias of their repository, so some cases
+//! differ there.
 
 #![allow(clippy::unwrap_used)] // a test may
 
+mod cases;
+#[path = "settings/given.rs"]
+mod given;
+mod oracle;
+
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use binpkg_resign::portage::settings::{Environment, Locations, Settings, SettingsError, split_words};
+use oracle::Oracle;
+use proptest::prelude::*;
 use serde::Deserialize;
-
-/// One line of the oracle.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Split { split: String, words: Option<Vec<String>> },
-    Case(Box<Case>),
-}
+use serde_json::{Value, json};
 
 /// What Portage makes of one configuration.
 #[derive(Deserialize)]
@@ -159,21 +160,9 @@ fn compare_in_hook(case: &Case, environment: &BTreeMap<String, String>, differen
     }
 }
 
-fn python() -> Option<PathBuf> {
-    let given = std::env::var_os("BINPKG_RESIGN_PORTAGE_PYTHON").map(PathBuf::from);
-    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/portage-3.0.83/bin/python");
-    given.or_else(|| usual.exists().then_some(usual))
-}
-
 /// ::gentoo's profiles, unpacked below `folder`; the archive is not part of the project.
 fn gentoo_profiles(folder: &Path) -> Option<PathBuf> {
-    let crate_root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let shared = std::env::var_os("BINPKG_RESIGN_SHARED").map_or_else(|| crate_root.join("../shared"), PathBuf::from);
-    let archive = shared.join("data/gentoo-profiles.tar.xz");
-    if !archive.exists() {
-        println!("skipped: the profiles of ::gentoo ({} is not there)", archive.display());
-        return None;
-    }
+    let archive = oracle::shared("data/gentoo-profiles.tar.xz")?;
     let target = folder.join("gentoo-profiles");
     std::fs::create_dir(&target).unwrap();
     let status = Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(&target).status();
@@ -184,56 +173,91 @@ fn gentoo_profiles(folder: &Path) -> Option<PathBuf> {
     Some(target.canonicalize().unwrap())
 }
 
+/// How much was compared.
+#[derive(Default)]
+struct Counts {
+    configurations: Cell<usize>,
+    refused: Cell<usize>,
+    hooks: Cell<usize>,
+}
+
+impl Counts {
+    /// Compares one configuration with what the oracle says of it, in every way there is.
+    fn compare(&self, answer: &Value) -> Differences {
+        let add = |count: &Cell<usize>, more: bool| count.set(count.get() + usize::from(more));
+        let case: Case = serde_json::from_value(answer.clone()).unwrap();
+        let mut differences = Differences::default();
+        add(&self.configurations, true);
+        add(&self.refused, case.error.is_some());
+        compare_in_shell(&case, &mut differences);
+        match &case.hook_env {
+            Some(environment) => {
+                add(&self.hooks, true);
+                compare_in_hook(&case, environment, &mut differences);
+            }
+            None if case.hook && case.error.is_none() => println!("skipped: {} (git is missing)", case.name),
+            None => {}
+        }
+        differences
+    }
+}
+
+/// A folder for config roots: very many small files, so in memory if possible.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 #[test]
 fn settings_are_what_portage_says() {
-    let Some(python) = python() else {
-        println!("skipped: no Python with Portage (set BINPKG_RESIGN_PORTAGE_PYTHON)");
-        return;
-    };
-    // There are very many small files, so in memory if possible.
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/settings.py");
+    let folder = folder();
     let profiles = gentoo_profiles(folder.path());
-    let started = std::time::Instant::now();
-    let mut command = Command::new(python);
-    command.arg("-B").arg(script).arg(folder.path()).args(&profiles);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
-    println!("Portage answered after {:.1?}", started.elapsed());
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    let last = complaint.lines().rev().take(20).collect::<Vec<_>>();
-    assert!(output.status.success(), "the oracle failed: {last:#?}");
-
+    let mut arguments = vec![folder.path().as_os_str(), "written".as_ref()];
+    arguments.extend(profiles.as_deref().map(Path::as_os_str));
+    let Some(portage) = Oracle::start("settings.py", &arguments) else { return };
+    let counts = Counts::default();
     let mut differences = Differences::default();
-    let (mut cases, mut refused, mut hooks, mut words) = (0, 0, 0, 0);
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
-        match serde_json::from_str(line).unwrap() {
-            Line::Split { split, words: theirs } => {
-                words += 1;
-                let ours = split_words(&split);
-                if ours != theirs {
-                    differences.0.push(format!("{split:?} splits into {ours:?}, Portage says {theirs:?}"));
-                }
-            }
-            Line::Case(case) => {
-                cases += 1;
-                refused += usize::from(case.error.is_some());
-                compare_in_shell(&case, &mut differences);
-                match &case.hook_env {
-                    Some(environment) => {
-                        hooks += 1;
-                        compare_in_hook(&case, environment, &mut differences);
-                    }
-                    None if case.hook && case.error.is_none() => println!("skipped: {} (git is missing)", case.name),
-                    None => {}
-                }
-            }
-        }
+    while let Some(answer) = portage.next() {
+        differences.0.append(&mut counts.compare(&answer).0);
     }
-    println!("compared after {:.1?}", started.elapsed());
-    println!("{cases} configurations ({refused} of them refused), {hooks} hooks, {words} command lines");
-    assert!(cases > 1000 && refused > 200 && hooks > 10 && words > 300, "the oracle has lost most of its cases");
+    let (configurations, refused, hooks) = (counts.configurations.get(), counts.refused.get(), counts.hooks.get());
+    println!("{configurations} configurations ({refused} of them refused), {hooks} hooks");
     for difference in differences.0.iter().take(40) {
         println!("{difference}");
     }
     assert!(differences.0.is_empty(), "{} differences from Portage", differences.0.len());
+    assert!(configurations > 400 && refused > 50 && hooks > 2, "the oracle has lost most of its cases");
+}
+
+#[test]
+fn generated_settings_are_what_portage_says() {
+    let folder = folder();
+    let Some(portage) = Oracle::start("settings.py", &[folder.path().as_os_str()]) else { return };
+    let counts = Counts::default();
+    let compare = |case: Value| {
+        let differences = counts.compare(&portage.ask(&case)).0;
+        prop_assert!(differences.is_empty(), "{}", differences.join("\n"));
+        Ok(())
+    };
+    cases::check(300, given::make_conf(), compare);
+    cases::check(400, given::soup(), compare);
+    cases::check(200, given::repositories(), compare);
+    cases::check(120, given::layers(), compare);
+    let (configurations, refused, hooks) = (counts.configurations.get(), counts.refused.get(), counts.hooks.get());
+    println!("{configurations} configurations ({refused} of them refused), {hooks} hooks");
+    assert!(configurations >= 1020 && refused > 150 && hooks > 10, "too little was tried");
+}
+
+#[test]
+fn command_lines_are_split_as_portage_splits_them() {
+    let folder = folder();
+    let Some(portage) = Oracle::start("settings.py", &[folder.path().as_os_str()]) else { return };
+    let compare = |text: String| {
+        prop_assert_eq!(json!(split_words(&text)), portage.ask(&json!(text)));
+        Ok(())
+    };
+    for text in ["", " ", "a b", "a 'b c' d", "'", "\"", "\\", "a\\ b", "''", "a''b", "\"a\\\"b\"", "\"a\\b\"", "a #b"]
+    {
+        compare(text.to_owned()).unwrap();
+    }
+    cases::check(400, given::command_line(), compare);
 }

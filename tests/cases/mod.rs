@@ -25,5 +25,5 @@ fn config() -> Config {
     let usual = Config::default();
     // a failure comes again by itself with the same seed: no file needs to remember it
     let rng_seed = if usual.rng_seed == RngSeed::Random { RngSeed::Fixed(20_240_101) } else { usual.rng_seed };
-    Config { rng_seed, failure_persistence: None, ..usual }
+    Config { rng_seed, failure_persistence: None, max_shrink_iters: 20_000, ..usual }
 }

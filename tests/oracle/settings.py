@@ -1,12 +1,16 @@
 """What the real Portage makes of many configurations, for tests/settings.rs to compare with.
 
-Usage: python settings.py DIRECTORY [PROFILES]
+Usage: python settings.py DIRECTORY [written [PROFILES]]
 
-Builds config roots below DIRECTORY, asks Portage about each, all in this process, and prints one JSON object a line.
+Builds config roots below DIRECTORY, asks Portage about each, all in this process, and prints one JSON object a line:
+with `written` those of settings_cases.py and null behind them; then those that are asked for, a JSON object with what
+a case there has (`name`, `files` …) in a line; or a JSON string, which is split as a command line is.
 PROFILES is a directory that holds ::gentoo's profiles, where there is one.
 """
 
+import contextlib
 import grp
+import itertools
 import json
 import os
 import pwd
@@ -181,24 +185,35 @@ def real_hooks(root, case):
     return dict(pair.split("=", 1) for pair in pairs if pair)
 
 
+def record_of(number, case):
+    """What Portage makes of a case, in a config root of its own."""
+    root = TOP / f"{number}"
+    build(root, {name: content for name, content in files_of(case).items() if content is not False})
+    if case.get("real"):
+        shutil.copytree(BROOT / "share/portage/config", root / "share/portage/config")
+        shutil.rmtree(root / "share/portage/config/repo.postsync.d", ignore_errors=True)
+        env = real_hooks(root, case)
+    with open(os.devnull, "w") as quiet, contextlib.redirect_stderr(quiet):
+        record = ask(root, case)
+    if case.get("real"):
+        record["hook_env"] = env
+    return record
+
+
 def main():
     """Prints a line for every case."""
     shutil.copytree(Path(sys.prefix) / "share/portage/config", BROOT / "share/portage/config")
     build_base()
-    profiles = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    for number, case in enumerate(settings_cases.all_cases(profiles)):
-        root = TOP / f"{number}"
-        build(root, {name: content for name, content in files_of(case).items() if content is not False})
-        if case.get("real"):
-            shutil.copytree(BROOT / "share/portage/config", root / "share/portage/config")
-            shutil.rmtree(root / "share/portage/config/repo.postsync.d", ignore_errors=True)
-            env = real_hooks(root, case)
-        record = ask(root, case)
-        if case.get("real"):
-            record["hook_env"] = env
-        print(json.dumps(record))
-    for text in settings_cases.split_texts():
-        print(json.dumps({"split": text, "words": words(text)}))
+    numbers = itertools.count()
+    if sys.argv[2:3] == ["written"]:
+        profiles = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+        for case in settings_cases.all_cases(profiles):
+            print(json.dumps(record_of(next(numbers), case)))
+        print("null", flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = words(request) if isinstance(request, str) else record_of(next(numbers), request)
+        print(json.dumps(answer), flush=True)
 
 
 main()

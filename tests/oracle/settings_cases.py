@@ -1,11 +1,4 @@
-"""The configurations that settings.py asks the real Portage about. Random ones come from fixed seeds,
-others from BINPKG_RESIGN_SEED, a number, and BINPKG_RESIGN_CASES, how many times as many."""
-
-import os
-import random
-
-SEED = int(os.environ.get("BINPKG_RESIGN_SEED", "0")) * 100 + 20240100
-TIMES = int(os.environ.get("BINPKG_RESIGN_CASES", "1"))
+"""The configurations that were thought of by hand, and ::gentoo's own; settings.py asks the real Portage about them."""
 
 GENTOO = "var/db/repos/gentoo"
 
@@ -242,109 +235,6 @@ def repositories():
         yield f"{env} in make.conf", {"files": {**case(main)["files"], **copy, MAKE_CONF: "".join(f'{k}="{v}"\n' for k, v in env.items())}}
 
 
-def random_make_conf(count):
-    """make.conf files as people write them, with what may go wrong."""
-    chance = random.Random(SEED + 1)
-    names = ["V", "B", "C", "FEATURES", "PKGDIR", "CHOST", "BINPKG_COMPRESS", "BINPKG_GPG_SIGNING_KEY", "ACCEPT_KEYWORDS"]
-    pieces = ["x", "y z", "-x", "-*", "$V", "${B}", "${C}", "\\$V", "\\\\", "\\\"", "'", "#", " # ", "\n", "\\\n", "/a//b/..", "é", "$PKGDIR", "${FEATURES}", "\t", "\\n", "=", "%", "`", "~"]
-    bare = ["x", "-x", "$V", "${B}", "\\ ", "\\$V", "\\\\", "/a/b", "a:b", "~", "*", "@", "%", "{a,b}", "\\#", "a#b"]
-    for number in range(count * TIMES):
-        lines = []
-        for _ in range(chance.randint(1, 12)):
-            kind = chance.random()
-            name = chance.choice(names)
-            if kind < 0.45:
-                value = "".join(chance.choice(pieces) for _ in range(chance.randint(0, 6)))
-                lines.append(f'{name}="{value}"')
-            elif kind < 0.6:
-                value = "".join(chance.choice(pieces) for _ in range(chance.randint(0, 6))).replace("'", "")
-                lines.append(f"{name}='{value}'")
-            elif kind < 0.85:
-                lines.append(f"{name}={''.join(chance.choice(bare) for _ in range(chance.randint(1, 4)))}")
-            elif kind < 0.9:
-                lines.append(chance.choice(["# comment 'x", "", "  ", "export"]) + " ")
-            elif kind < 0.95:
-                lines.append(f"export {name}={chance.choice(bare)}\"{chance.choice(pieces[:6])}\"'z'")
-            else:
-                lines.append("source more")
-        text = "\n".join(lines) + chance.choice(["", "\n"])
-        files = {MAKE_CONF: text, "etc/portage/more": f"{chance.choice(names)}=\"${chance.choice(names)}m\"{chance.choice(['', chr(10)])}"}
-        if chance.random() < 0.3:
-            half = len(lines) // 2
-            files[MAKE_CONF] = False
-            files["etc/portage/make.conf/1"] = "\n".join(lines[:half]) + "\n"
-            files["etc/portage/make.conf/2"] = "\n".join(lines[half:])
-            files["etc/portage/make.conf/more"] = "V=${V}more\n"
-        yield f"generated make.conf {number}", {"files": files, "names": ["V", "B", "C"]}
-
-
-def random_soup(count):
-    """Files made of nothing but what the lexer knows."""
-    chance = random.Random(SEED + 2)
-    tokens = ["V", "B", "=", "=", "=", " ", "\n", "\n", '"', '"', "'", "'", "\\", "$", "${", "}", "$V", "${V}", "#", "export ", "source ", "more", "x", "\t", "\r", "(", "]", "é", "1", ";", "+", "\x0c", "V=b\n", 'B="$V"\n', "-", "\\\n", "\\\\"]
-    for number in range(count * TIMES):
-        text = "".join(chance.choice(tokens) for _ in range(chance.randint(1, 18)))
-        if chance.random() < 0.6:
-            text = "V=1\n" + chance.choice(["B=", 'B="', "B='"]) + text + chance.choice(["", '"', "'", "\n", '"\n', "'\n"])
-        yield f"soup {number}: {text!r}", {"files": {MAKE_CONF: text, "etc/portage/more": "V=more\n"}, "names": ["V", "B", "x", "VV", "VB", "BV", "more"]}
-
-
-def random_repositories(count):
-    """repos.conf files and layouts, thrown together."""
-    chance = random.Random(SEED + 3)
-    names = ["gentoo", "other", "third", "fourth"]
-    for number in range(count * TIMES):
-        files = {}
-        for name in names:
-            place = "var/db/repos/gentoo" if name == "gentoo" else name
-            if chance.random() < 0.9:
-                files[f"{place}/profiles/repo_name"] = chance.choice([name] * 6 + ["other", "x y"]) + "\n"
-            layout = [f"masters = {chance.choice(['', 'gentoo', 'other', 'third gentoo', 'nowhere'])}"] if chance.random() < 0.8 else []
-            layout += [f"aliases = {' '.join(chance.sample(['a', 'b', 'c', 'other', '-a'], 2))}"] if chance.random() < 0.4 else []
-            layout += [f"repo-name = {chance.choice(names)}"] if chance.random() < 0.1 else []
-            files[f"{place}/metadata/layout.conf"] = "\n".join(layout) + "\n"
-        text = [f"[DEFAULT]\nmain-repo = {chance.choice(['gentoo', 'gentoo', 'other', 'a'])}"] if chance.random() < 0.9 else []
-        for name in chance.sample(names + ["a"], chance.randint(1, 5)):
-            place = {"gentoo": "var/db/repos/gentoo", "a": "other"}.get(name, name)
-            text.append(f"[{name}]\nlocation = @ROOT@/{chance.choice([place] * 8 + ['nowhere'])}")
-            if chance.random() < 0.4:
-                text.append(f"priority = {chance.choice([-1000, -1, 0, 1, 5, 5, 'x'])}")
-            if chance.random() < 0.2:
-                text.append(f"aliases = {chance.choice(['a', 'b', 'third', '-b a'])}")
-            if chance.random() < 0.2:
-                text.append(f"masters = {chance.choice(['', 'gentoo', 'a'])}")
-        env = {"PORTDIR_OVERLAY": "@ROOT@/third"} if chance.random() < 0.15 else {}
-        if chance.random() < 0.15:
-            env["PORTDIR"] = "@ROOT@/" + chance.choice(["other", "var/db/repos/gentoo"])
-        files["etc/portage/repos.conf"] = "\n".join(text) + "\n"
-        yield f"generated repositories {number}", {"files": files, "env": env}
-
-
-def random_layers(count):
-    """FEATURES and friends over all layers, profiles inheriting each other."""
-    chance = random.Random(SEED + 4)
-    flags = ["a", "b", "c", "-a", "-b", "-c", "-*", "+a", "strict", "-news"]
-    some = lambda: " ".join(chance.choice(flags) for _ in range(chance.randint(0, 4)))  # noqa: E731
-    for number in range(count * TIMES):
-        profiles = [f"p{n}" for n in range(chance.randint(1, 6))]
-        files = {}
-        for place, name in enumerate(profiles):
-            folder = f"{GENTOO}/profiles/{name}"
-            lines = [f'{key}="{chance.choice(["", "${" + key + "} "])}{some()}"' for key in chance.sample(["FEATURES", "CONFIG_PROTECT", "USE_EXPAND_HIDDEN", "V", "B", "ENV_UNSET"], 3)]
-            files[f"{folder}/make.defaults"] = "\n".join(lines) + "\n"
-            files[f"{folder}/eapi"] = chance.choice("05678") + "\n"
-            lower = profiles[:place]
-            if lower and chance.random() < 0.8:
-                parents = chance.sample(lower, chance.randint(1, min(2, len(lower))))
-                files[f"{folder}/parent"] = "".join(chance.choice(["../{}\n", "gentoo:{}\n", ":{}\n"]).format(parent) for parent in parents)
-        files["etc/portage/make.profile"] = f"->@/{GENTOO}/profiles/{profiles[-1]}"
-        if chance.random() < 0.4:
-            files["etc/portage/profile/make.defaults"] = f'FEATURES="{some()}"\nA="${{V}}u"\n'
-        files[MAKE_CONF] = f'FEATURES="{some()}"\nB="$V"\nCONFIG_PROTECT="{some()}"\n'
-        env = {"FEATURES": some()} if chance.random() < 0.5 else {}
-        yield f"generated layers {number}", {"files": files, "env": env, "hook": chance.random() < 0.2}
-
-
 def real_profiles(profiles):
     """::gentoo's own profiles, where they are at hand."""
     if profiles is None:
@@ -352,7 +242,7 @@ def real_profiles(profiles):
     with open(profiles / "profiles/profiles.desc") as lines:
         rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
     paths = sorted({row[1] for row in rows if len(row) == 3})
-    for path in paths[:: max(1, len(paths) // (80 * TIMES))]:
+    for path in paths[:: max(1, len(paths) // 80)]:
         yield f"::gentoo profile {path}", {
             "base": False,
             "files": {
@@ -363,18 +253,8 @@ def real_profiles(profiles):
         }
 
 
-def split_texts():
-    """Command lines to take apart."""
-    chance = random.Random(SEED + 5)
-    tokens = ["a", "b", " ", " ", '"', "'", "\\", "\n", "#", "=", "é", "\t", "''", '""', "\\\\", "\u00a0", "$x", "&"]
-    yield from ["", " ", "a b", "a 'b c' d", "'", '"', "\\", "a\\ b", "''", "a''b", '"a\\"b"', '"a\\b"', "a #b"]
-    for _ in range(400):
-        yield "".join(chance.choice(tokens) for _ in range(chance.randint(1, 12)))
-
-
 def all_cases(profiles):
     """Every case, as a dictionary with its name in it."""
-    sources = [written(), random_make_conf(300), random_soup(400), random_repositories(200), random_layers(120)]
-    for source in [*sources, real_profiles(profiles)]:
+    for source in (written(), real_profiles(profiles)):
         for name, case in source:
             yield {"name": name, **case}
