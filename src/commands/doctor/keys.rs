@@ -62,7 +62,8 @@ fn card(doctor: &mut Doctor, signing: &Signing, name: &str, serial: &str) -> boo
         Some(found) if found.serial == serial => found,
         other => {
             let instead = other.map(|other| format!(", another one is ({})", Card::printed(&other.serial)));
-            let text = format!("the key {name} is on the card {number}, which is not there{}", instead.unwrap_or_default());
+            let text =
+                format!("the key {name} is on the card {number}, which is not there{}", instead.unwrap_or_default());
             doctor.problem("key", text, "insert it; packages are held until then");
             return false;
         }
@@ -104,7 +105,8 @@ fn test_signatures(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing, keyrin
             doctor.problem("command", error.to_string(), "packages are held until it signs as Portage asks it to");
         }
         Err(error @ SignError::RefusedBefore { .. }) => {
-            let fix = "correct the passphrase or PIN, then run `binpkg-resign held retry`; packages are held until then";
+            let fix =
+                "correct the passphrase or PIN, then run `binpkg-resign held retry`; packages are held until then";
             doctor.problem("command", error.to_string(), fix);
         }
         Err(error) if error.wants_a_passphrase() => doctor.warn(
@@ -114,7 +116,11 @@ fn test_signatures(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing, keyrin
              (--pinentry-mode loopback --passphrase-file …) or unlock the key before",
         ),
         Err(error) => {
-            doctor.problem("command", format!("no signature without a terminal: {error}"), "packages are held until it signs");
+            doctor.problem(
+                "command",
+                format!("no signature without a terminal: {error}"),
+                "packages are held until it signs",
+            );
         }
     }
     Ok(())

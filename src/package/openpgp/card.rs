@@ -41,16 +41,14 @@ impl Card {
 
     /// Reads scdaemon's status lines.
     fn of_status(text: &str) -> Option<Card> {
-        let line = |keyword: &str| text.lines().find_map(|line| line.strip_prefix("S ")?.strip_prefix(keyword)?.strip_prefix(' '));
+        let line = |keyword: &str| {
+            text.lines().find_map(|line| line.strip_prefix("S ")?.strip_prefix(keyword)?.strip_prefix(' '))
+        };
         let serial = line("SERIALNO")?.split_whitespace().next()?.to_owned();
         // whether one PIN is good for several signatures, three lengths, three counters
         let status = line("CHV-STATUS").unwrap_or_default();
         let numbers: Vec<u32> = status.split(['+', ' ']).filter_map(|word| word.parse().ok()).collect();
-        Some(Card {
-            serial,
-            asks_each_time: numbers.first() == Some(&0),
-            tries_left: numbers.get(4).copied(),
-        })
+        Some(Card { serial, asks_each_time: numbers.first() == Some(&0), tries_left: numbers.get(4).copied() })
     }
 
     /// The number that is printed on it, with its maker's: as gpg and people write it.

@@ -114,7 +114,16 @@ impl Gpg<'_> {
             command.arg("--no-options");
         }
         // what a configuration may have sent elsewhere; no lock is waited for that another machine may have left
-        command.args(["--status-fd", "2", "--logger-fd", "2", "--output", "-", "--lock-never", "--no-auto-check-trustdb"]);
+        command.args([
+            "--status-fd",
+            "2",
+            "--logger-fd",
+            "2",
+            "--output",
+            "-",
+            "--lock-never",
+            "--no-auto-check-trustdb",
+        ]);
         command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_remove("GPG_TTY").envs(plain_words(std::env::vars_os())).env_remove("LC_ALL").process_group(0);
         let mut child = command.spawn().map_err(failed)?;

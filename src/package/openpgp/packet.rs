@@ -87,7 +87,9 @@ fn signature_packet(bytes: &[u8]) -> Result<&[u8], Malformed> {
 fn length_of(bytes: &[u8]) -> Result<(usize, &[u8]), Malformed> {
     match bytes {
         [first @ ..192, rest @ ..] => Ok((usize::from(*first), rest)),
-        [first @ 192..224, second, rest @ ..] => Ok(((usize::from(*first) - 192) * 256 + usize::from(*second) + 192, rest)),
+        [first @ 192..224, second, rest @ ..] => {
+            Ok(((usize::from(*first) - 192) * 256 + usize::from(*second) + 192, rest))
+        }
         [255, a, b, c, d, rest @ ..] => {
             Ok((usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).map_err(|_| Malformed)?, rest))
         }
@@ -101,7 +103,12 @@ mod tests {
 
     #[test]
     fn what_is_no_signature_is_said_to_be_none() {
-        for text in ["", "-----BEGIN PGP SIGNATURE-----", "-----BEGIN PGP SIGNATURE-----\n\n", "-----BEGIN PGP SIGNATURE-----\n\n####"] {
+        for text in [
+            "",
+            "-----BEGIN PGP SIGNATURE-----",
+            "-----BEGIN PGP SIGNATURE-----\n\n",
+            "-----BEGIN PGP SIGNATURE-----\n\n####",
+        ] {
             assert_eq!(signer_of(text.as_bytes()), Err(Malformed), "{text}");
         }
         for bytes in ["wv8=", "iAA=", "iP8E", "wgYEAAAA//8=", "iwQEAAAA", "wv////8="] {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::certificate::Certificate;
 use super::gpg::{Gpg, GpgError, Options};
-use super::keys::KeyError;
+use super::key_error::KeyError;
 use super::talk::{Patience, converse};
 
 /// gpg's own settings there: neither a lock on the random seed nor a trust database is needed, which is also faster.
@@ -146,7 +146,9 @@ impl PrivateHome {
 impl Drop for PrivateHome {
     /// Ends a keyboxd that gpg has started here.
     fn drop(&mut self) {
-        if self.holds == Holds::Ring || !self.path().join("S.keyboxd").exists() && !self.path().join("public-keys.d").exists() {
+        if self.holds == Holds::Ring
+            || !self.path().join("S.keyboxd").exists() && !self.path().join("public-keys.d").exists()
+        {
             return;
         }
         let mut command = Command::new(self.program.with_file_name("gpgconf"));

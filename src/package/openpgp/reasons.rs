@@ -79,7 +79,9 @@ impl Cause {
             Cause::NoSecretKey => ("the secret key is not in this gpg home", "import it, or insert its card"),
             Cause::Expired => ("the key has expired", "extend it"),
             Cause::Configuration => ("gpg's configuration is not right", "fix it"),
-            Cause::NoAgent => ("the gpg agent cannot be reached", "see what `gpgconf --launch gpg-agent` says of that home"),
+            Cause::NoAgent => {
+                ("the gpg agent cannot be reached", "see what `gpgconf --launch gpg-agent` says of that home")
+            }
             Cause::Other => return None,
         };
         Some((cause, advice))

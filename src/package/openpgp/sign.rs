@@ -108,7 +108,9 @@ fn failure(program: &str, status: ExitStatus, words: &str, cause: Cause, card: O
 }
 
 fn too_late(program: &str, seconds: u64, why: Option<&str>) -> String {
-    let late = format!("the signing command {program} did not answer within {seconds} s (BINPKG_RESIGN_TIMEOUT) and was ended");
+    let late = format!(
+        "the signing command {program} did not answer within {seconds} s (BINPKG_RESIGN_TIMEOUT) and was ended"
+    );
     let why = why.unwrap_or("unlock the key, or let the command find its passphrase");
     format!("{late}; {why}, {RETRY}")
 }
@@ -225,7 +227,9 @@ impl<'run> Signer<'run> {
             None => Some(format!("the card {number} with the key is not there; insert it")),
             Some(card) if card.serial != wanted => {
                 let other = Card::printed(&card.serial);
-                Some(format!("the card {number} with the key is not there, another one is ({other}); insert the right one"))
+                Some(format!(
+                    "the card {number} with the key is not there, another one is ({other}); insert the right one"
+                ))
             }
             Some(card) if cause == Cause::Refused => Some(match card.tries_left {
                 Some(left) => format!("the PIN of the card {number} is wrong, {left} tries are left; correct it"),
@@ -269,13 +273,21 @@ impl<'run> Signer<'run> {
             }
         };
         if let Some(why) = not_good {
-            let suspects = ["compliance", "require-compliance", "cert-notation", "sig-notation", "set-notation", "faked-system-time"];
+            let suspects = [
+                "compliance",
+                "require-compliance",
+                "cert-notation",
+                "sig-notation",
+                "set-notation",
+                "faked-system-time",
+            ];
             return Err(self.rubbish(format!("a signature that is not good ({why})"), &suspects));
         }
         if let Some(digest) = &self.command.digest
             && *digest != signature.digest
         {
-            let what = format!("a signature with digest {} instead of {digest} (key {})", signature.digest, key.fingerprint);
+            let what =
+                format!("a signature with digest {} instead of {digest} (key {})", signature.digest, key.fingerprint);
             return Err(self.rubbish(what, &["digest-algo", "compliance"]));
         }
         if signature.expires.is_some_and(|time| time != SystemTime::UNIX_EPOCH) {
@@ -285,7 +297,8 @@ impl<'run> Signer<'run> {
         let name = name.map_err(|_| self.rubbish("something else than one signature".to_owned(), &["comment"]))?;
         match name {
             Some(name) if !keyring.signing().is_named(&name) => {
-                Err(self.rubbish(format!("a signature in the name of {name}, which the key does not have"), &["sender"]))
+                Err(self
+                    .rubbish(format!("a signature in the name of {name}, which the key does not have"), &["sender"]))
             }
             _ => Ok(()),
         }

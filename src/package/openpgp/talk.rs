@@ -59,7 +59,6 @@ impl Patience {
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed) != 0
     }
-
 }
 
 /// Patience that is being used up.

@@ -119,7 +119,11 @@ fn a_certificate_that_gpg_does_not_find_makes_nobody_a_stranger() {
     let keyring = Keyring::open(home.path(), &ours, &[]).unwrap();
     let good = home.clear_sign(&ours, "text\n", &[]);
     std::fs::write(keyring.private_home().join("pubring.gpg"), b"").unwrap();
-    assert!(matches!(state_of(&keyring, &good)[..], [SignatureState::NotChecked(_)]), "{:?}", state_of(&keyring, &good));
+    assert!(
+        matches!(state_of(&keyring, &good)[..], [SignatureState::NotChecked(_)]),
+        "{:?}",
+        state_of(&keyring, &good)
+    );
 }
 
 #[test]
