@@ -7,118 +7,11 @@ use std::time::SystemTime;
 
 use super::certificate::{Certificate, KeyFacts};
 use super::gpg::{Answer, Gpg, GpgError, Options};
+use super::key_error::KeyError;
 use super::private::PrivateHome;
 use super::talk::Patience;
 use super::verify::{Verifier, VerifyError};
 use super::watchdog::Watchdog;
-
-/// Why the keys cannot be used. Each says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The home does not exist or is no directory that can be read.
-    #[error("the gpg home {} cannot be read: {source}; check the path and its owner", home.display())]
-    Home {
-        /// The home.
-        home: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// gpg itself cannot be run.
-    #[error("gpg cannot be used ({source}); is app-crypt/gnupg installed?")]
-    Engine {
-        /// Why not.
-        source: GpgError,
-    },
-    /// No key fits the setting.
-    #[error("the gpg home {} has no key {key} (BINPKG_GPG_SIGNING_KEY); list its keys with `gpg --homedir {} --list-secret-keys`", home.display(), home.display())]
-    Missing {
-        /// The home.
-        home: PathBuf,
-        /// The key as configured.
-        key: String,
-    },
-    /// The key is there without its secret half.
-    #[error("the gpg home {} has no secret key for {key} (BINPKG_GPG_SIGNING_KEY), it cannot sign; import the secret key or choose another one", home.display())]
-    NoSecret {
-        /// The home.
-        home: PathBuf,
-        /// The key as configured.
-        key: String,
-    },
-    /// The key is revoked.
-    #[error(
-        "the signing key {key} is revoked; create a new key, set BINPKG_GPG_SIGNING_KEY to it and see BINPKG_GPG_SIGNING_KEY_MIGRATION"
-    )]
-    Revoked {
-        /// The key as configured.
-        key: String,
-    },
-    /// The key has expired.
-    #[error("the signing key {key} has expired; extend it with `gpg --homedir {} --quick-set-expire {fingerprint} 2y{subkey}`, then run `binpkg-resign held retry`", home.display())]
-    Expired {
-        /// The home.
-        home: PathBuf,
-        /// The key as configured.
-        key: String,
-        /// The certificate's fingerprint.
-        fingerprint: String,
-        /// Empty, or where only a subkey has expired: a blank and its fingerprint.
-        subkey: String,
-    },
-    /// The key is disabled, or has nothing that can sign.
-    #[error("the key {key} (BINPKG_GPG_SIGNING_KEY) cannot sign; choose one that has a signing key or subkey")]
-    CannotSign {
-        /// The key as configured.
-        key: String,
-    },
-    /// gpg could not list or export keys.
-    #[error("gpg could not {action} in {} ({source})", home.display())]
-    Gpg {
-        /// The home.
-        home: PathBuf,
-        /// What was being done.
-        action: &'static str,
-        /// Why not.
-        source: GpgError,
-    },
-    /// The agent, which has the secret keys, cannot be reached.
-    #[error("the gpg agent of {} cannot be reached, so that nothing can be signed: {advice} (gpg: {words})", home.display())]
-    Agent {
-        /// The home.
-        home: PathBuf,
-        /// What to do.
-        advice: String,
-        /// What gpg said.
-        words: String,
-    },
-    /// A certificate that is in the home does not arrive in the private one.
-    #[error(
-        "gpg does not find the certificate {fingerprint} where it was put for verifying; see /etc/gnupg/gpg.conf and /etc/gnupg/common.conf (gpg: {words})"
-    )]
-    NotExported {
-        /// Its fingerprint.
-        fingerprint: String,
-        /// What gpg said.
-        words: String,
-    },
-    /// The private home could not be made.
-    #[error("cannot make a private gpg home below {}: {source}", directory.display())]
-    PrivateHome {
-        /// The folder for temporary files.
-        directory: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-impl KeyError {
-    pub(super) fn of_gpg(home: &Path, action: &'static str, source: GpgError) -> KeyError {
-        match source {
-            source @ (GpgError::Start { .. } | GpgError::Engine(_)) => KeyError::Engine { source },
-            source => KeyError::Gpg { home: home.to_owned(), action, source },
-        }
-    }
-}
 
 /// What counts as ours: the certificate of the signing key, and those it has replaced.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::certificate::Certificate;
 use super::gpg::{Gpg, GpgError, Options};
-use super::keys::KeyError;
+use super::key_error::KeyError;
 use super::talk::{Patience, converse};
 
 /// gpg's own settings there: neither a lock on the random seed nor a trust database is needed, which is also faster.

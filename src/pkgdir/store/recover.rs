@@ -134,7 +134,6 @@ impl Store {
                 }
             }
             if is_committed(&to, item)? {
-                folders.push(to);
                 entries.push(Entry::from_text(&item.entry));
                 // renamed now or before: whoever did it then may not have come to make the name last
                 folders.push(to);
