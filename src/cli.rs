@@ -175,3 +175,20 @@ pub fn completions(shell: Shell) -> String {
     clap_complete::generate(shell, &mut Cli::command(), name, &mut text);
     String::from_utf8_lossy(&text).into_owned() + &more
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The help of every command, as it stands.
+    #[test]
+    fn help() {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        insta::assert_snapshot!("help", cli.render_long_help().to_string());
+        for command in cli.get_subcommands_mut() {
+            let name = format!("help-{}", command.get_name());
+            insta::assert_snapshot!(name, command.render_long_help().to_string());
+        }
+    }
+}

@@ -383,7 +383,7 @@ impl Text<'_> {
         self.by_reason(&exposed);
         self.line(
             Level::Error,
-            "Copy them elsewhere, or fix the cause and run `binpkg-resign apply`, before the next emerge;              `emerge --package-moves=n` leaves them alone.",
+            "Copy them elsewhere, or fix the cause and run `binpkg-resign apply`, before the next emerge; `emerge --package-moves=n` leaves them alone.",
         );
     }
 
@@ -458,3 +458,6 @@ fn plural_of(count: u64, unit: &str) -> String {
 pub(crate) fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
+
+#[cfg(test)]
+mod tests;
