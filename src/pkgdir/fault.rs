@@ -109,7 +109,9 @@ mod injection {
             && let Ok(mut file) = File::options().create(true).append(true).open(log)
         {
             let from = from.map_or_else(String::new, |from| format!(" from {}", from.display()));
-            let _ = writeln!(file, "{number} {action} {}{from}", path.display());
+            // in one piece, since several threads write
+            let line = format!("{number} {action} {}{from}\n", path.display());
+            let _ = file.write_all(line.as_bytes());
         }
         let Ok(wanted) = std::env::var("BINPKG_RESIGN_FAULT") else { return Fate::Goes };
         let Some((at, kind)) = wanted.split_once(':') else { return Fate::Goes };

@@ -14,6 +14,8 @@ from .disk import Disk, read_log
 
 MOVES = ("move dev-util/strace dev-debug/strace", "slotmove dev-libs/slotted 0 2", "move app-misc/old app-misc/new")
 BATCH = "2"
+#: So often a run is made again whose threads took other turns than those of the run before it.
+TRIES = 20
 
 
 def small(lab, path, layout):
@@ -105,19 +107,41 @@ def _make(lab, top, layout, scene):
     prefix.clone(top / "passed").update_pass()
     (top / "runs").mkdir()
 
-    def run(*words, fault=None, status=0):
-        folder = top / "runs" / f"{len(list((top / 'runs').iterdir())):02}"
-        (folder / "record").mkdir(parents=True)
-        environment = {"BINPKG_RESIGN_FAULT_LOG": folder / "log", "BINPKG_RESIGN_RECORD": folder / "record"}
-        environment["BINPKG_RESIGN_BATCH"] = BATCH
-        if fault is not None:
-            environment["BINPKG_RESIGN_FAULT"] = fault
-        result = after.resign(*words, "-j1", env=environment, check=None)
-        assert result.status == status, result
-        (folder / "fault").write_text(fault.split(":")[0] if fault else "")
-        return (folder / "log").read_text().splitlines()
+    def run(*words, fault=None, at=None, ends=(0,)):
+        """Records a run of the program; with a fault of a kind at the operation that `at` chooses from a log."""
+        folder = top / "runs" / f"{len(os.listdir(top / 'runs')):02}"
+        numbers = [None]
+        for _ in range(TRIES):
+            shutil.rmtree(folder, ignore_errors=True)
+            (folder / "record").mkdir(parents=True)
+            environment = {"BINPKG_RESIGN_FAULT_LOG": folder / "log", "BINPKG_RESIGN_RECORD": folder / "record"}
+            environment["BINPKG_RESIGN_BATCH"] = BATCH
+            number = numbers[-1]
+            if number is not None:
+                environment["BINPKG_RESIGN_FAULT"] = f"{number}:{fault}"
+            given = top / "given"
+            after.run("cp", "-a", after.pkgdir, given)
+            result = after.resign(*words, "-j1", env=environment, check=None)
+            lines = sorted((folder / "log").read_text().splitlines(), key=lambda line: int(line.split()[0]))
+            # the threads of two runs do not take turns in the same way
+            if fault is None or number is not None and _chosen(at, lines) == number:
+                assert result.status in ends, f"{number}:{fault} {result}\n" + "\n".join(lines)
+                (folder / "fault").write_text(str(number or ""))
+                shutil.rmtree(given)
+                return lines
+            numbers.append(_chosen(at, lines) or numbers[1])
+            shutil.rmtree(after.pkgdir)
+            given.rename(after.pkgdir)
+        raise AssertionError(f"no run had the {fault} where it was wanted, but at {numbers}\n{result}")
 
     scene(after, run)
+
+
+def _chosen(at, lines):
+    try:
+        return at(lines)
+    except (IndexError, StopIteration):
+        return None
 
 
 def _assert_model_is_right(disk, operations, after):
@@ -163,35 +187,14 @@ apply.prepare = _nothing
 retry.prepare = _held_by_now
 
 
-def cut_short(words, name, find):
-    """A run that dies at the operation that `find` chooses from the log of a whole one, and the next one."""
+def _twice(words, name, prepare, at, fault, ends):
+    """A run with a fault at the operation that `at` chooses, and the next run."""
 
-    def scene(prefix, run):
-        log = prefix.path / "whole"
-        whole = prefix.clone()
-        environment = {"BINPKG_RESIGN_FAULT_LOG": log, "BINPKG_RESIGN_BATCH": BATCH}
-        whole.resign(*words, "-j1", env=environment)
-        number = find(log.read_text().splitlines())
-        run(*words, fault=f"{number}:die", status=-9)
+    def scene(_prefix, run):
+        run(*words, fault=fault, at=at, ends=ends)
         run("apply")
 
-    scene.__name__ = name
-    return scene
-
-
-def flush_fails(words, name, find):
-    """A run in which the flush of a folder fails, the batches after it, and the next run."""
-
-    def scene(prefix, run):
-        log = prefix.path / "whole"
-        whole = prefix.clone()
-        environment = {"BINPKG_RESIGN_FAULT_LOG": log, "BINPKG_RESIGN_BATCH": BATCH}
-        whole.resign(*words, "-j1", env=environment)
-        number = find(log.read_text().splitlines())
-        run(*words, fault=f"{number}:eio", status=1)
-        run("apply")
-
-    scene.__name__ = name
+    scene.__name__, scene.prepare = name, prepare
     return scene
 
 
@@ -216,18 +219,15 @@ def before_note_goes(lines):
     return _numbers(lines, lambda text: text.startswith("remove ") and text.endswith("/commit"))[0]
 
 
-def _scene(make, words, name, find, prepare):
-    scene = make(words, name, find)
-    scene.prepare = prepare
-    return scene
-
+KILLED = {"fault": "die", "ends": (-9,)}
+APPLY, RETRY = ("apply",), ("held", "retry")
 
 SCENES = [
     apply,
     retry,
-    _scene(cut_short, ("apply",), "killed_after_renames", after_renames, _nothing),
-    _scene(cut_short, ("apply",), "killed_before_index", before_second_index, _nothing),
-    _scene(cut_short, ("held", "retry"), "retry_killed_after_renames", after_renames, _held_by_now),
-    _scene(cut_short, ("held", "retry"), "retry_killed_before_note_goes", before_note_goes, _held_by_now),
-    _scene(flush_fails, ("held", "retry"), "retry_flush_fails", after_renames, _held_by_now),
+    _twice(APPLY, "killed_after_renames", _nothing, after_renames, **KILLED),
+    _twice(APPLY, "killed_before_index", _nothing, before_second_index, **KILLED),
+    _twice(RETRY, "retry_killed_after_renames", _held_by_now, after_renames, **KILLED),
+    _twice(RETRY, "retry_killed_before_note_goes", _held_by_now, before_note_goes, **KILLED),
+    _twice(RETRY, "retry_flush_fails", _held_by_now, after_renames, fault="eio", ends=(0, 1)),
 ]

@@ -87,6 +87,8 @@ impl Store {
         index.inject_all(entries(&batch, &outcomes));
         let note = note(&batch, &outcomes);
         let mut waiting = self.write_index_aside(&index)?;
+        // what the note speaks of must be there after a power cut, all of it
+        sync_folders(batch.iter().map(|ready| &ready.staged.folder))?;
         note.write(&self.state.folder)?;
 
         for (ready, outcome) in batch.iter_mut().zip(&mut outcomes) {
