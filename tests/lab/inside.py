@@ -93,9 +93,11 @@ def _make_one(portage, settings, package, path, multi):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with tempfile.TemporaryDirectory() as image:
         os.makedirs(f"{image}/usr/share/lab")
-        with open(f"{image}/usr/share/lab/{pf}", "w") as payload:
+        with open(f"{image}/usr/share/lab/{pf[:80]}", "w") as payload:
             payload.write(package["payload"])
-        gpkg(settings, os.path.basename(path)[: -len(".gpkg.tar")], path).compress(image, entries)
+        stem = os.path.basename(path)[: -len(".gpkg.tar")]
+        # ustar has no room for a longer folder; Portage reads a package with any
+        gpkg(settings, stem if len(stem) <= 150 else stem[:80], path).compress(image, entries)
 
 
 def reindex(_job):
@@ -153,6 +155,12 @@ def metadata(job):
         entries = gpkg(settings, None, path).get_metadata()
         result[path] = {key: value.decode("latin-1") for key, value in entries.items()}
     return result
+
+
+def examine(job):
+    """Path → every metadata entry of the files that Portage's verification accepts, in one start of Portage."""
+    accepted = [path for path, error in verify({"paths": job["paths"]}).items() if error is None]
+    return metadata({"paths": accepted})
 
 
 def reduce(job):
