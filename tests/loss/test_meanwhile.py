@@ -1,0 +1,74 @@
+"""Packages that another program renews, or only touches, while they are being signed."""
+
+import pytest
+
+from tests.lab import assert_all_verify, assert_index_agrees, package
+from tests.lab.moment import while_signing
+from tests.lab.promise import Builds, assert_promised, assert_saved, run_to_its_end
+
+from .scene import NAMES, both_layouts, five, where
+
+
+@both_layouts
+@pytest.mark.parametrize("times", [1, 3])
+def test_touched_while_they_are_signed(lab, layout, times):
+    """Their bytes are what they were, and Portage would still remove them: taken up again in the same run."""
+    prefix = five(lab, layout)
+    builds = Builds(prefix)
+    all_of_them = " ".join(str(prefix.pkgdir / where(layout, name)) for name in NAMES)
+    while_signing(prefix, f"sleep 0.02; touch {all_of_them}", times=times)
+    assert_saved(prefix, builds, "apply")
+
+
+@both_layouts
+def test_touched_whenever_it_is_signed(lab, layout):
+    """It is not tried for ever: held, and the others are signed."""
+    prefix = five(lab, layout)
+    builds = Builds(prefix)
+    while_signing(prefix, f"sleep 0.02; touch {prefix.pkgdir / where(layout, 'three')}", times=10_000)
+    ended = run_to_its_end(prefix, "apply", timeout=90)
+    assert ended.status in (0, 1), ended.result
+    assert_promised(prefix, builds, ended)
+    signed = {path for path, outcome in ended.outcomes if outcome == "resigned"}
+    assert {where(layout, name) for name in NAMES if name != "three"} <= signed, ended.result
+
+
+@both_layouts
+@pytest.mark.parametrize("times", [3, 10_000], ids=["at first", "whenever"])
+def test_renewed_while_it_is_signed(lab, layout, times):
+    """Another build has taken its place, index included, as `emerge --buildpkg` does: it needs the update as well."""
+    prefix = five(lab, layout)
+    # the first in the index: it is under way when the first package is signed
+    path = where(layout, "five")
+    newer = prefix.clone()
+    newer.make(package("app-misc/five-1", RDEPEND="dev-util/strace", build_time=1_700_000_777, payload="newer\n"))
+    others = [where(layout, name) for name in NAMES if name != "five"]
+    builds, fresh = Builds(prefix, others), Builds(newer, [path])
+    # the first time nothing has been put in place yet: the index of the newer build fits all the others
+    script = (
+        f"cp -p {newer.pkgdir / path} {prefix.pkgdir / path}.new && mv {prefix.pkgdir / path}.new {prefix.pkgdir / path}\n"
+        f"[ -e {newer.pkgdir / 'Packages'} ] && mv {newer.pkgdir / 'Packages'} {prefix.pkgdir / 'Packages'}"
+    )
+    while_signing(prefix, script, times=times)
+    ended = run_to_its_end(prefix, "apply", timeout=90)
+    assert ended.status in (0, 1), ended.result
+    assert_promised(prefix, fresh, ended)
+    assert not builds.missing(prefix), ended.result
+    if times == 3:
+        assert ended.status == 0, ended.result
+        assert_all_verify(prefix)
+        assert_index_agrees(prefix)
+
+
+@both_layouts
+def test_removed_while_it_is_signed(lab, layout):
+    """eclean-pkg has removed it: it does not come back as a package, and nothing else is lost."""
+    prefix = five(lab, layout)
+    path = where(layout, "three")
+    builds = Builds(prefix)
+    while_signing(prefix, f"rm -f {prefix.pkgdir / path}")
+    ended = run_to_its_end(prefix, "apply")
+    assert ended.status in (0, 1), ended.result
+    assert builds.missing(prefix) <= {path}, ended.result
+    prefix.update_pass(check=None)
+    assert builds.missing(prefix) <= {path}, ended.result
