@@ -138,7 +138,8 @@ fn correct(run: &Run<'_>, pkgdir: &Pkgdir, scope: Scope) -> Result<(Vec<Change>,
     if changes.iter().any(Change::is_done) && fate != Fate::Made {
         fate = Fate::Corrected;
     }
-    if fate == Fate::Agrees || run.mode == Mode::Pretend {
+    // what a run left that was cut short may have to be finished
+    if fate == Fate::Agrees && !pkgdir.has_state() || run.mode == Mode::Pretend {
         return Ok((changes, fate));
     }
     let mut store = run.open_store(pkgdir)?;
