@@ -148,8 +148,11 @@ fn correct(run: &Run<'_>, pkgdir: &Pkgdir, scope: Scope) -> Result<(Vec<Change>,
         // another program may have written it meanwhile; what has been read counts as long as it is what it was
         let index = there.unwrap_or_else(|| PackageIndex::new(header));
         let Some(Renewal { index, changes }) = renewer.renew(index)? else { return Ok(None) };
+        if fate == Fate::Agrees && changes.iter().any(Change::is_done) {
+            fate = Fate::Corrected;
+        }
         last = Some(changes);
-        Ok(Some(index))
+        Ok((fate != Fate::Agrees).then_some(index))
     });
     if let Err(error) = store.finish() {
         log::warn!("{error}; what is held is found all the same");
