@@ -4,9 +4,7 @@ use super::account::Account;
 use super::{Error, Mode, Run};
 use crate::pkgdir::Pkgdir;
 use crate::pkgdir::store::Reader;
-use crate::plan::{Edit, Work};
 use crate::portage::index::PackageIndex;
-use crate::portage::names::PkgPath;
 use crate::report::Report;
 use crate::resign::{Job, Purpose};
 
@@ -69,19 +67,5 @@ fn read_index(pkgdir: &Pkgdir) -> Result<Option<PackageIndex>, Error> {
 
 /// Every package of the index, to stay what it is.
 fn jobs(index: &PackageIndex) -> Vec<Job> {
-    let job = |(number, base): (usize, crate::portage::index::Entry)| {
-        let path = PkgPath::new(base.get("PATH")?).ok().filter(|path| path.stem().is_some())?;
-        let edit = Edit::unchanged(path, &base);
-        let work = Work {
-            number,
-            path: edit.path.clone(),
-            cpv: edit.cpv.clone(),
-            build_id: edit.build_id,
-            in_place: Some(edit),
-            copies: Vec::new(),
-            doomed: None,
-        };
-        Some(Job::new(work, base))
-    };
-    index.entries().enumerate().filter_map(job).collect()
+    index.entries().enumerate().filter_map(|(number, base)| Job::unchanged(number, base)).collect()
 }
