@@ -2,7 +2,8 @@
 //! so that tests can show that no package is lost wherever that happens (`tests/faults`). What is installed has none of this.
 //!
 //! `BINPKG_RESIGN_FAULT=NUMBER:KIND`, counting operations from 1; KIND is `eio`, `enospc`, `erofs`, `short` (half of a
-//! write, then no space) or `die`. `BINPKG_RESIGN_FAULT_LOG=FILE` collects the operations, a line each.
+//! write, then no space) or `die`. `BINPKG_RESIGN_FAULT=NUMBER ACTION PATH:KIND` counts only those, since threads take
+//! turns as they like. `BINPKG_RESIGN_FAULT_LOG=FILE` collects the operations, a line each.
 //! `BINPKG_RESIGN_RECORD=FOLDER` keeps the bytes and the time of every file at the moment it was flushed, for the power
 //! cuts (`tests/power`).
 
@@ -69,6 +70,8 @@ mod injection {
     use super::{PkgdirError, failed};
 
     static DONE: AtomicUsize = AtomicUsize::new(0);
+    /// How many of them were the one that was asked for.
+    static ALIKE: AtomicUsize = AtomicUsize::new(0);
 
     pub(in super::super) enum Fate {
         Goes,
@@ -105,17 +108,21 @@ mod injection {
     }
 
     fn fate_of(number: usize, action: &str, path: &Path, from: Option<&Path>) -> Fate {
+        let from = from.map_or_else(String::new, |from| format!(" from {}", from.display()));
+        let operation = format!("{action} {}", path.display());
         if let Some(log) = std::env::var_os("BINPKG_RESIGN_FAULT_LOG")
             && let Ok(mut file) = File::options().create(true).append(true).open(log)
         {
-            let from = from.map_or_else(String::new, |from| format!(" from {}", from.display()));
             // in one piece, since several threads write
-            let line = format!("{number} {action} {}{from}\n", path.display());
-            let _ = file.write_all(line.as_bytes());
+            let _ = file.write_all(format!("{number} {operation}{from}\n").as_bytes());
         }
         let Ok(wanted) = std::env::var("BINPKG_RESIGN_FAULT") else { return Fate::Goes };
-        let Some((at, kind)) = wanted.split_once(':') else { return Fate::Goes };
-        if at.parse() != Ok(number) {
+        let Some((at, kind)) = wanted.rsplit_once(':') else { return Fate::Goes };
+        let is_this_one = match at.split_once(' ') {
+            None => at.parse() == Ok(number),
+            Some((count, this)) => operation == this && count.parse() == Ok(ALIKE.fetch_add(1, Ordering::SeqCst) + 1),
+        };
+        if !is_this_one {
             return Fate::Goes;
         }
         match kind {

@@ -13,7 +13,7 @@ from tests.e2e.world import path_of
 from tests.e2e.world import world as real_world
 from tests.lab import NEWEST, assert_all_verify, assert_index_agrees, files_of
 
-from .test_faults import FULL, assert_mended, assert_nothing_lost, digest, world
+from .test_faults import FULL, assert_mended, assert_nothing_lost, digests, world
 
 KILLS = 300 if FULL else 24
 
@@ -23,10 +23,6 @@ def start(prefix, *words, **more):
     argv = ["binpkg-resign", "--prefix", str(prefix.path), *words]
     environment = {key: str(value) for key, value in prefix.environment(**more).items()}
     return subprocess.Popen(argv, env=environment, cwd=prefix.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def digests(prefix):
-    return {path: digest(prefix.pkgdir / path) for path in files_of(prefix.pkgdir)}
 
 
 def run_time(lab):

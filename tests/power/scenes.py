@@ -13,14 +13,14 @@ from tests.lab.promise import digest, held_files, image_of
 from .disk import Disk, read_log
 
 MOVES = ("move dev-util/strace dev-debug/strace", "slotmove dev-libs/slotted 0 2", "move app-misc/old app-misc/new")
+NO_NET = {"BINPKG_RESIGN_NET": "no"}
 BATCH = "2"
-#: So often a run is made again whose threads took other turns than those of the run before it.
-TRIES = 20
 
 
 def small(lab, path, layout):
     """Seven packages: five that change in place, one that moves, one that stays."""
-    prefix = Prefix.create(lab, path, key=lab.key(), features=LAYOUTS[layout])
+    # no safety net: the store alone must not lose anything
+    prefix = Prefix.create(lab, path, key=lab.key(), features=LAYOUTS[layout], variables=NO_NET)
     prefix.make(
         package("app-misc/user-1", RDEPEND="dev-util/strace"),
         package("app-misc/other-2", BDEPEND=">=dev-util/strace-5"),
@@ -64,7 +64,8 @@ def record(lab, layout, scene):
     after = _prefix(lab, top / "after", layout)
     operations, unsafe = [], []
     for folder in sorted((top / "runs").iterdir()):
-        left_out = [int(number) for number in (folder / "fault").read_text().split()]
+        fault = folder / "fault"
+        left_out = [int(fault.read_text())] if fault.exists() else []
         of_run = read_log(after.pkgdir, folder / "log", folder / "record", left_out)
         unsafe.append((len(operations), len(operations) + _safe_from(of_run)))
         operations += of_run
@@ -92,7 +93,7 @@ def _safe_from(operations):
 
 
 def _prefix(lab, path, layout):
-    return Prefix(lab, path, key=lab.key(), features=LAYOUTS[layout]).with_repositories("gentoo")
+    return Prefix(lab, path, key=lab.key(), features=LAYOUTS[layout], variables=NO_NET).with_repositories("gentoo")
 
 
 def _make(lab, top, layout, scene):
@@ -108,40 +109,37 @@ def _make(lab, top, layout, scene):
     (top / "runs").mkdir()
 
     def run(*words, fault=None, at=None, ends=(0,)):
-        """Records a run of the program; with a fault of a kind at the operation that `at` chooses from a log."""
+        """Records a run of the program; with a fault of a kind at the operation that `at` chooses from a whole run."""
         folder = top / "runs" / f"{len(os.listdir(top / 'runs')):02}"
-        numbers = [None]
-        for _ in range(TRIES):
-            shutil.rmtree(folder, ignore_errors=True)
-            (folder / "record").mkdir(parents=True)
-            environment = {"BINPKG_RESIGN_FAULT_LOG": folder / "log", "BINPKG_RESIGN_RECORD": folder / "record"}
-            environment["BINPKG_RESIGN_BATCH"] = BATCH
-            number = numbers[-1]
-            if number is not None:
-                environment["BINPKG_RESIGN_FAULT"] = f"{number}:{fault}"
-            given = top / "given"
-            after.run("cp", "-a", after.pkgdir, given)
-            result = after.resign(*words, "-j1", env=environment, check=None)
-            lines = sorted((folder / "log").read_text().splitlines(), key=lambda line: int(line.split()[0]))
-            # the threads of two runs do not take turns in the same way
-            if fault is None or number is not None and _chosen(at, lines) == number:
-                assert result.status in ends, f"{number}:{fault} {result}\n" + "\n".join(lines)
-                (folder / "fault").write_text(str(number or ""))
-                shutil.rmtree(given)
-                return lines
-            numbers.append(_chosen(at, lines) or numbers[1])
-            shutil.rmtree(after.pkgdir)
-            given.rename(after.pkgdir)
-        raise AssertionError(f"no run had the {fault} where it was wanted, but at {numbers}\n{result}")
+        (folder / "record").mkdir(parents=True)
+        # a run with nothing to do logs nothing
+        (folder / "log").touch()
+        environment = {"BINPKG_RESIGN_FAULT_LOG": folder / "log", "BINPKG_RESIGN_RECORD": folder / "record"}
+        environment["BINPKG_RESIGN_BATCH"] = BATCH
+        if fault is not None:
+            count, text = at(_log_of_whole_run(after, words), after.pkgdir)
+            environment["BINPKG_RESIGN_FAULT"] = f"{count} {text}:{fault}"
+        result = after.resign(*words, "-j1", env=environment, check=None)
+        assert result.status in ends, result
+        lines = _lines(folder / "log")
+        if fault is not None:
+            numbers = [number for number, line in (line.split(" ", 1) for line in lines) if line.split(" from ")[0] == text]
+            (folder / "fault").write_text(numbers[count - 1])
+        return lines
 
     scene(after, run)
 
 
-def _chosen(at, lines):
-    try:
-        return at(lines)
-    except (IndexError, StopIteration):
-        return None
+def _lines(log):
+    return sorted(log.read_text().splitlines(), key=lambda line: int(line.split()[0]))
+
+
+def _log_of_whole_run(prefix, words):
+    whole = prefix.clone()
+    log = whole.path / "operations"
+    whole.resign(*words, "-j1", env={"BINPKG_RESIGN_FAULT_LOG": log, "BINPKG_RESIGN_BATCH": BATCH})
+    texts = [line.split(" ", 1)[1] for line in _lines(log)]
+    return [text.replace(str(whole.pkgdir), str(prefix.pkgdir)) for text in texts]
 
 
 def _assert_model_is_right(disk, operations, after):
@@ -198,25 +196,23 @@ def _twice(words, name, prepare, at, fault, ends):
     return scene
 
 
-def _numbers(lines, test):
-    return [int(line.split()[0]) for line in lines if test(line.split(" ", 1)[1])]
+def after_renames(texts, pkgdir):
+    """The flush of a folder of packages after a batch was renamed into place; in the flat layout, of a category."""
+    placed = next(text for text in texts if text.startswith("rename to ") and ".gpkg.tar from " in text)
+    folder = os.path.dirname(placed.removeprefix("rename to ").split(" from ")[0])
+    flush = f"flush {folder}"
+    # it may have been made and flushed before
+    return texts[: texts.index(placed)].count(flush) + 1, flush
 
 
-def after_renames(lines):
-    """The first flush of a folder of packages after a batch was renamed into place."""
-    placed = _numbers(lines, lambda text: text.startswith("rename to ") and ".gpkg.tar from " in text)
-    flushes = _numbers(lines, lambda text: text.startswith("flush ") and ".binpkg-resign" not in text)
-    return next(number for number in flushes if number > placed[0])
-
-
-def before_second_index(lines):
+def before_second_index(_texts, pkgdir):
     """The second write of the index is just about to be renamed into place."""
-    return _numbers(lines, lambda text: text.startswith("rename to ") and text.split(" from ")[0].endswith("/Packages"))[1]
+    return 2, f"rename to {pkgdir}/Packages"
 
 
-def before_note_goes(lines):
+def before_note_goes(_texts, pkgdir):
     """The first batch is done, all but its note."""
-    return _numbers(lines, lambda text: text.startswith("remove ") and text.endswith("/commit"))[0]
+    return 1, f"remove {pkgdir}/.binpkg-resign/commit"
 
 
 KILLED = {"fault": "die", "ends": (-9,)}
