@@ -5,6 +5,7 @@
 //! does (`portage/gpg.py`, `gpkg.py: checksum_helper`), because gpgme knows no digest, wrapper, lock or passphrase
 //! file. Nothing here imports into, or writes to, a keyring of the user's, and no network is used.
 
+mod agent;
 pub mod card;
 mod certificate;
 mod command;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use super::agent;
 use super::certificate::{Certificate, KeyFacts};
 use super::gpg::{Answer, Gpg, GpgError, Options};
 use super::key_error::KeyError;
@@ -84,12 +85,14 @@ impl Keyring {
         if found.is_empty() {
             return Err(KeyError::Missing { home: home.to_owned(), key: key.to_owned() });
         }
-        let agent = ask_agent(&gpg, &mut found);
+        let asked = ask_agent(&gpg, &mut found);
         let (signing, unusable) = choose(found, home, key, name)
             .ok_or_else(|| KeyError::Missing { home: home.to_owned(), key: key.to_owned() })?;
         // that the agent cannot be asked explains why it has no secret key
-        let unusable = match (unusable, agent) {
+        let unusable = match (unusable, asked) {
             (Some(KeyError::NoSecret { .. }), Err(error)) => Some(error),
+            // signing will tell
+            (Some(KeyError::NoSecret { .. }), Ok(())) if agent::is_elsewhere(home) => None,
             (unusable, _) => unusable,
         };
         let exact = (key.ends_with('!')).then(|| signing.key(name).map(|k| k.fingerprint.clone())).flatten();
