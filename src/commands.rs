@@ -12,6 +12,7 @@ pub(crate) mod verify;
 mod account;
 mod concerned;
 mod net;
+mod signers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

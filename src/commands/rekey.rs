@@ -26,11 +26,14 @@ fn walk(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
         account.not_configured(run.why_not_configured()?);
         return Ok(());
     };
+    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
+    for others in run.signers(&signing, &pkgdir)?.iter().filter(|signers| signers.is_unnamed()) {
+        log::warn!("{}: {}", others.text(), others.advice());
+    }
     if settings.key_migrations()?.is_empty() {
         log::warn!("BINPKG_GPG_SIGNING_KEY_MIGRATION is not set (OLD=NEW, fingerprints): no key has been replaced");
         return Ok(());
     }
-    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
     if run.mode == Mode::Pretend {
         let Some(index) = read_index(&pkgdir)? else { return Ok(()) };
         let reader = Reader::new(&pkgdir)?;

@@ -240,10 +240,13 @@ def test_what_is_no_package(prefix):
     (category / "odd-2-1.gpkg.tar").write_bytes(good[: len(good) // 2])
     (category / "odd-3-1.gpkg.tar").write_bytes(good)
     os.mkfifo(category / "odd-4-1.gpkg.tar")
-    changed = bytearray(good)
-    place = good.index(b"metadata.tar") + 512 + 20
-    changed[place] ^= 1
-    (prefix.pkgdir / "app-misc/plain/plain-1.0-2.gpkg.tar").write_bytes(changed)
+    # whole, but for a word in metadata that are not packed: only the Manifest tells
+    prefix.variables["BINPKG_COMPRESS"] = "none"
+    prefix.configure()
+    [unpacked] = prefix.make(package("app-misc/plain-1.0", build_id=2, LICENSE="GPL-2 lab-licence"), index=False)
+    changed = (prefix.pkgdir / unpacked).read_bytes()
+    assert changed.count(b"lab-licence") == 1
+    (prefix.pkgdir / unpacked).write_bytes(changed.replace(b"lab-licence", b"lab-licenze"))
     theirs = prefix.clone()
     theirs.run("rm", theirs.pkgdir / "app-misc/odd/odd-4-1.gpkg.tar")
     theirs.reindex()

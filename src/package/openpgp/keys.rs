@@ -222,6 +222,24 @@ impl Keyring {
         std::iter::once(&self.signing).chain(&self.migrated).find(|certificate| certificate.key(id).is_some())
     }
 
+    /// Whose the key `id` (fingerprint or long key id) is, by the setting and the signing home.
+    ///
+    /// # Errors
+    /// gpg could not say.
+    pub fn owner(&self, id: &str) -> Result<Owner, GpgError> {
+        if self.find(id).is_some() {
+            return Ok(if self.is_former(id) { Owner::Former } else { Owner::Configured });
+        }
+        match (self.secret_half_of(id)?, &self.origin) {
+            (SecretHalf::InHome, Some(Origin { program, home, options, .. })) => {
+                let gpg = Gpg { program, home, options: *options, patience: &self.patience };
+                let certificate = list(&gpg, id)?.into_iter().next();
+                Ok(certificate.map_or(Owner::Other, |certificate| Owner::InHome(certificate.fingerprint)))
+            }
+            _ => Ok(Owner::Other),
+        }
+    }
+
     /// Whether the signing home has the secret half of a key that is none of ours. The agent is not asked: it may be
     /// what does not answer.
     pub(super) fn secret_half_of(&self, id: &str) -> Result<SecretHalf, GpgError> {
@@ -268,6 +286,19 @@ impl Keyring {
     pub fn verifier(&self) -> Result<Verifier<'_>, VerifyError> {
         Verifier::new(self, self.private_home.path(), &self.watchdog)
     }
+}
+
+/// Whose a key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// Ours: it signs now.
+    Configured,
+    /// Ours, and replaced by another one, or expired.
+    Former,
+    /// Its secret half is in the signing home, but it is not the configured key; the fingerprint of its certificate.
+    InHome(String),
+    /// Nobody's here.
+    Other,
 }
 
 /// How far a keyring trusts a key.
