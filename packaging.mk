@@ -65,7 +65,7 @@ target/pkgcheck/.ready target/pycargoebuild/.ready:
 	touch $@
 
 lint-packaging:
-	grep -rlIE '^#!.*[/ ](ba)?sh$$' --exclude-dir=target --exclude-dir=.git . | xargs shellcheck
+	grep -rlIE '^#!.*[/ ](ba)?sh$$' --exclude='*.md' --exclude-dir=target --exclude-dir=.git . | xargs shellcheck
 	$(PYTHON) ebuild/check-crates
 	CARGO=$(CARGO) $(PYTHON) tests/packaging/check-dependencies
 	@if command -v groff >/dev/null; then \
