@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Error, Run};
 use crate::package::check_identity;
-use crate::package::gpkg::{Codec, Container, Metadata, file_digests};
+use crate::package::gpkg::{Codec, Metadata, file_digests};
 use crate::package::openpgp::{KeyError, Keyring, Verifier};
 use crate::package::verify::{Checked, Depth, Verdict, verify};
 use crate::pkgdir::agreement::{differs_from_bytes, differs_from_file};
@@ -239,7 +239,7 @@ impl Look<'_> {
         let verdict = verify(file, &path, self.codec, verifier, Depth::Whole)?;
         let (grade, signers, remark) = match &verdict {
             Verdict::Ours(verified) => {
-                self.check_name(subject, verified.container(), verified.metadata())?;
+                self.check_name(subject, verified.metadata())?;
                 (Grade::Ours, vec![verified.signer().to_owned()], None)
             }
             Verdict::Unsigned(_) => (Grade::Unsigned, Vec::new(), None),
@@ -263,11 +263,9 @@ impl Look<'_> {
         Ok(finding(subject.shown.clone(), subject.entry.as_ref(), grade, signers, remark))
     }
 
-    fn check_name(&self, subject: &Subject, container: &Container, metadata: &Metadata) -> Result<(), Wrong> {
+    fn check_name(&self, subject: &Subject, metadata: &Metadata) -> Result<(), Wrong> {
         match (&subject.place, &subject.entry) {
-            (Place::Package(path), Some(entry)) => {
-                Ok(check_identity(container, metadata, path, entry, self.repository)?)
-            }
+            (Place::Package(path), Some(entry)) => Ok(check_identity(metadata, path, entry, self.repository)?),
             _ => Ok(()),
         }
     }

@@ -118,11 +118,11 @@ impl Crew<'_> {
             | (Verdict::Unsigned(_), Purpose::Updates | Purpose::Rekey)
             | (Verdict::Foreign(_), Purpose::Rekey | Purpose::Sign) => return Err(Unmade::NothingToDo),
         };
-        let (container, metadata) = match &package {
-            Signable::Ours(verified) => (verified.container(), verified.metadata()),
-            Signable::Unsigned(unsigned) => (unsigned.container(), unsigned.metadata()),
+        let metadata = match &package {
+            Signable::Ours(verified) => verified.metadata(),
+            Signable::Unsigned(unsigned) => unsigned.metadata(),
         };
-        check_identity(container, metadata, &job.work.path, &job.base, self.repository)
+        check_identity(metadata, &job.work.path, &job.base, self.repository)
             .map_err(|misnamed| failed(Reason::Misnamed(Arc::new(misnamed))))?;
         if self.purpose == Purpose::Sign {
             agrees_with_index(job, &opened.identity, &again, &path).map_err(failed)?;
