@@ -62,7 +62,7 @@ def test_every_fault_has_its_line(lab):
     prefix.variables["BINPKG_GPG_SIGNING_BASE_COMMAND"] = "/bin/false [PORTAGE_CONFIG]"
     prefix.configure()
     found = checks(prefix, 1)
-    assert found["moves"][0] == "warning" and found["command"][0] == "warning"
+    assert found["moves"][0] == "warning" and found["command"][0] == "problem"
 
     conf = prefix.path / "etc/portage/repos.conf/gentoo.conf"
     conf.write_text(conf.read_text() + "sync-hooks-only-on-change = true\n")
