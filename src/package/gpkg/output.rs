@@ -10,6 +10,11 @@ use super::digest::{BLOCK, DigestPair, FileDigester, FileDigests, FilePart, Stre
 
 /// From this size on (bytes) a member is written past the page cache, where the filesystem can do that: nobody reads
 /// it soon, so a copy in memory would only take time and push out what is in use.
+///
+/// `cargo bench --bench micro -- container` copies 2 GiB; with `strace -f --seccomp-bpf -e trace=fcntl -e
+/// inject=fcntl:error=EINVAL` before the program it goes through the page cache instead. Seven copies took 92 s of
+/// processor time against 102 s, 10 s against 24 s of it in the kernel; the quickest took 24.7 s against 30.4 s (two
+/// cores, and much else running on them).
 const LARGE: u64 = 64 << 20;
 
 /// A file in the making.
