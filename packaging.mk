@@ -65,9 +65,9 @@ target/pkgcheck/.ready target/pycargoebuild/.ready:
 	touch $@
 
 lint-packaging:
-	grep -rlIE '^#!.*[/ ](ba)?sh$$' --exclude-dir=target --exclude-dir=.git . | xargs shellcheck
+	grep -rlIE '^#!.*[/ ](ba)?sh$$' --exclude='*.md' --exclude-dir=target --exclude-dir=.git . | xargs shellcheck
 	$(PYTHON) ebuild/check-crates
-	CARGO=$(CARGO) $(PYTHON) tests/packaging/check-licences
+	CARGO=$(CARGO) $(PYTHON) tests/packaging/check-dependencies
 	@if command -v groff >/dev/null; then \
 		said=$$(groff -man -ww -z -Tutf8 man/binpkg-resign.1 2>&1); test -z "$$said" || { echo "$$said" >&2; exit 1; }; \
 	else echo 'groff is not there: the man page was not checked.'; fi

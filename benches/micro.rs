@@ -1,28 +1,50 @@
-//! The planner and the index by themselves: `cargo bench`, which `make bench` runs first.
+//! The parts by themselves: `cargo bench --bench micro`, which `make bench` runs first. After `--`, the names of sections.
 //!
-//! Each line is the median of several runs over an index in memory, of the size that real entries have. It needs
-//! `../shared/data/gentoo-updates` for the planner, and says so where that is missing.
+//! Each line has the median of several runs, over an index in memory with entries of the size that real ones have. The
+//! planner needs `../shared/data/gentoo-updates`, and says so where that is missing.
 
 #![allow(clippy::expect_used, missing_docs)]
 
+use std::fs::File;
 use std::hint::black_box;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use binpkg_resign::package::gpkg::{
+    Compression, Container, DigestPair, Draft, ImageSignature, Manifest, ManifestLine, NewContainer,
+};
 use binpkg_resign::plan::{Layout, Situation, plan};
+use binpkg_resign::portage::atom::Eapi;
 use binpkg_resign::portage::index::PackageIndex;
-use sha2::Digest;
-
 use binpkg_resign::portage::updates::{Mtimedb, RepoSource, Rewriter, Selection, UpdateSet};
+use sha2::Digest;
 
 const PACKAGES: usize = 60_000;
 const RUNS: usize = 7;
 
 fn main() {
-    growth();
+    const SECTIONS: [(&str, fn()); 6] = [
+        ("index", index),
+        ("planner", planner),
+        ("scan", scan),
+        ("growth", growth),
+        ("digest", digest),
+        ("container", container),
+    ];
+    // cargo itself gives `--bench`
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    for (name, section) in SECTIONS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            section();
+        }
+    }
+}
+
+fn index() {
     let quiet = index_text(PACKAGES, |_| "dev-libs/other");
     let path = Path::new("Packages");
-    println!("an index of {PACKAGES} packages, {:.0} MB; medians of {RUNS} runs", megabytes(quiet.len()));
+    println!("an index of {PACKAGES} packages, {:.0} MB", megabytes(quiet.len()));
     measure("index: parse", quiet.len(), || PackageIndex::parse(quiet.clone(), path).expect("an index").len());
     measure("index: (of that, copying the bytes)", quiet.len(), || black_box(quiet.clone()).len());
     let index = PackageIndex::parse(quiet.clone(), path).expect("an index");
@@ -34,36 +56,108 @@ fn main() {
     });
     measure("index: (of that, copying it)", quiet.len(), || black_box(index.clone()).len());
     measure("index: render", quiet.len(), || index.render(1).len());
+}
 
+fn digest() {
     let block = vec![b'x'; 256 << 20];
+    println!("{:.0} MB", megabytes(block.len()));
     measure("digest: BLAKE2B", block.len(), || usize::from(blake2::Blake2b512::digest(&block)[0]));
     measure("digest: SHA512", block.len(), || usize::from(sha2::Sha512::digest(&block)[0]));
     measure("digest: MD5", block.len(), || usize::from(md5::Md5::digest(&block)[0]));
     measure("digest: SHA1", block.len(), || usize::from(sha1::Sha1::digest(&block)[0]));
-    drop(block);
+}
 
-    let Some(updates) = gentoo_updates() else {
-        println!("planner: skipped, ../shared/data/gentoo-updates is not there");
-        return;
-    };
-    let count: usize = updates.repos.iter().map(|repo| repo.updates.len()).sum();
-    println!("{count} updates of ::gentoo");
-    measure("planner: nothing concerns", quiet.len(), || make_plan(&index, &updates));
-    for (name, every) in [("planner: one of 100 is concerned", 100), ("planner: one of 3 is concerned", 3)] {
-        let text =
-            index_text(PACKAGES, |number| if number % every == 0 { "dev-util/strace" } else { "dev-libs/other" });
+fn planner() {
+    let Some(updates) = gentoo_updates() else { return };
+    let path = Path::new("Packages");
+    for (name, every) in [
+        ("planner: nothing concerns", usize::MAX),
+        ("planner: one of 100 is concerned", 100),
+        ("planner: one of 3 is concerned", 3),
+    ] {
+        let depend = |number: usize| match number % every {
+            0 if every < usize::MAX => "dev-util/strace",
+            _ => "dev-libs/other",
+        };
+        let text = index_text(PACKAGES, depend);
+        let size = text.len();
         let index = PackageIndex::parse(text, path).expect("an index");
-        measure(name, quiet.len(), || make_plan(&index, &updates));
+        measure(name, size, || make_plan(&index, &updates));
     }
+}
+
+/// The planner's question about each string: does an update concern it? By the filter, and by looking at every word.
+fn scan() {
+    let Some(updates) = gentoo_updates() else { return };
     let all: Vec<_> = updates.repos.iter().flat_map(|repo| repo.updates.iter().cloned()).collect();
     let rewriter = Rewriter::new(&all);
-    let depend = depend("dev-util/strace");
-    measure("rewriter: 10000 strings, a word changes", 10_000 * depend.len(), || {
-        (0..10_000)
-            .filter(|_| {
-                rewriter.rewrite(black_box(&depend), binpkg_resign::portage::atom::Eapi::parse("8"), None).is_some()
-            })
+    let eapi = Eapi::parse("8");
+    let (quiet, concerned) = (depend("dev-libs/other"), depend("dev-util/strace"));
+    let strings = 2 * PACKAGES;
+    println!("{strings} strings of 26 dependencies");
+    measure("scan: the filter", strings * quiet.len(), || {
+        (0..strings).filter(|_| rewriter.may_change(black_box(quiet.as_bytes()))).count()
+    });
+    measure("scan: every word", strings * quiet.len(), || {
+        (0..strings)
+            .filter(|_| rewriter.rewrite(&String::from_utf8_lossy(black_box(quiet.as_bytes())), eapi, None).is_some())
             .count()
+    });
+    measure("scan: a word changes, in 10000 of them", 10_000 * concerned.len(), || {
+        (0..10_000).filter(|_| rewriter.rewrite(black_box(&concerned), eapi, None).is_some()).count()
+    });
+}
+
+/// One large container made of another, and flushed to the disk.
+fn container() {
+    const IMAGE: u64 = 2 << 30;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on the disk");
+    let path = folder.path().join("old.gpkg.tar");
+    let mut tar = tar::Builder::new(File::create(&path).expect("a file"));
+    let mut add = |name: &str, size: u64, bytes: &mut dyn Read| {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(size);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, format!("a-1/{name}"), bytes).expect("a member");
+    };
+    let (mut blake2b, mut sha512) = (blake2::Blake2b512::new(), sha2::Sha512::new());
+    let chunk = vec![b'x'; 1 << 20];
+    for _ in 0..IMAGE / (1 << 20) {
+        blake2b.update(&chunk);
+        sha512.update(&chunk);
+    }
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let image = DigestPair { blake2b: hex(&blake2b.finalize()), sha512: hex(&sha512.finalize()) };
+    let small: [(&str, &[u8]); 4] =
+        [("gpkg-1", b""), ("metadata.tar", b"old"), ("metadata.tar.sig", b"s"), ("image.tar.sig", b"s")];
+    for (name, mut bytes) in small {
+        add(name, bytes.len() as u64, &mut bytes);
+    }
+    add("image.tar", IMAGE, &mut std::io::repeat(b'x').take(IMAGE));
+    let mut lines: Vec<_> = small.iter().map(|(name, bytes)| ManifestLine::of(name, bytes)).collect();
+    lines.push(ManifestLine::new("image.tar", IMAGE, image));
+    let manifest = Manifest::new(lines, &path);
+    let text = manifest.render();
+    add("Manifest", text.len() as u64, &mut text.as_bytes());
+    tar.into_inner().and_then(|file| file.sync_all()).expect("a container");
+
+    let old = Container::open(File::open(&path).expect("a container"), &path).expect("a container");
+    println!("a container of {:.0} MB", IMAGE as f64 / 1e6);
+    measure("container: copy and flush", IMAGE as usize, || {
+        let out = tempfile::tempfile_in(folder.path()).expect("a file");
+        let new = NewContainer {
+            prefix: "b-1".to_owned(),
+            metadata: b"new".to_vec(),
+            compression: Compression::None,
+            mtime: 1,
+            metadata_signature: b"s".to_vec(),
+        };
+        let draft = Draft::begin(out, &old, &manifest, new).expect("a copy");
+        let unsealed = draft.signed(ImageSignature::CarriedOver).expect("a copy");
+        let text = unsealed.manifest_text();
+        let (file, digests) = unsealed.finish(text.as_bytes()).expect("a copy");
+        file.sync_all().expect("a flush");
+        digests.size as usize
     });
 }
 
@@ -176,10 +270,14 @@ fn index_text(count: usize, dependency: impl Fn(usize) -> &'static str) -> Vec<u
 
 fn gentoo_updates() -> Option<UpdateSet> {
     let updates_dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/gentoo-updates");
-    updates_dir.is_dir().then(|| {
-        let source = RepoSource { name: "gentoo".to_owned(), updates_dir };
-        UpdateSet::read(&[source], &Mtimedb::default(), Selection::All)
-    })
+    if !updates_dir.is_dir() {
+        println!("skipped: {} is not there", updates_dir.display());
+        return None;
+    }
+    let source = RepoSource { name: "gentoo".to_owned(), updates_dir };
+    let updates = UpdateSet::read(&[source], &Mtimedb::default(), Selection::All);
+    println!("{} updates of ::gentoo", updates.repos.iter().map(|repo| repo.updates.len()).sum::<usize>());
+    Some(updates)
 }
 
 fn make_plan(index: &PackageIndex, updates: &UpdateSet) -> usize {

@@ -97,6 +97,18 @@ pub enum Command {
         #[arg(short, long)]
         pretend: bool,
     },
+    /// Sign packages that nobody has signed yet; what is signed is vouched for
+    Sign {
+        /// Say which packages would be signed; write nothing and sign nothing
+        #[arg(short, long)]
+        pretend: bool,
+        /// Every unsigned package of the index
+        #[arg(long, required_unless_present = "names", conflicts_with = "names")]
+        all: bool,
+        /// Packages (category/name-version, with or without build id), or their files
+        #[arg(value_name = "PACKAGE", value_hint = ValueHint::FilePath)]
+        names: Vec<String>,
+    },
     /// Bring the package index into agreement with the files; no keyring is asked
     Index {
         /// Say what would change about the index; write nothing
@@ -143,6 +155,7 @@ impl Command {
             Command::Verify { .. } => "verify",
             Command::Doctor => "doctor",
             Command::Rekey { .. } => "rekey",
+            Command::Sign { .. } => "sign",
             Command::Index { .. } => "index",
             Command::Completions { .. } => "completions",
         }
@@ -154,6 +167,7 @@ impl Command {
         match self {
             Command::Apply { pretend: true, .. }
             | Command::Rekey { pretend: true }
+            | Command::Sign { pretend: true, .. }
             | Command::Index { pretend: true, .. }
             | Command::Held { command: Some(HeldCommand::Retry { pretend: true }) } => Mode::Pretend,
             _ => Mode::Real,
@@ -174,4 +188,21 @@ pub fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), name, &mut text);
     String::from_utf8_lossy(&text).into_owned() + &more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The help of every command, as it stands.
+    #[test]
+    fn help() {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        insta::assert_snapshot!("help", cli.render_long_help().to_string());
+        for command in cli.get_subcommands_mut() {
+            let name = format!("help-{}", command.get_name());
+            insta::assert_snapshot!(name, command.render_long_help().to_string());
+        }
+    }
 }

@@ -6,11 +6,13 @@ pub(crate) mod doctor;
 pub(crate) mod held;
 pub(crate) mod index;
 pub(crate) mod rekey;
+pub(crate) mod sign;
 pub(crate) mod verify;
 
 mod account;
 mod concerned;
 mod net;
+mod signers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use crate::interrupt::Interrupt;
 use crate::outcome::Reason;
 use crate::package::gpkg::{Codec, Compression};
-use crate::package::openpgp::{self, KeyError, Keyring, Refusals, SignError, SigningCommand, sign};
+use crate::package::openpgp::{self, KeyError, Keyring, Refusals, SignError, SigningCommand};
 use crate::pkgdir::store::{IndexCompression, Patience, Reader, Store};
 use crate::pkgdir::{Pkgdir, PkgdirError};
 use crate::plan::Layout;
@@ -50,6 +52,15 @@ pub(crate) enum Error {
     /// The keys, where a command is about nothing else.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The key cannot sign.
+    #[error(transparent)]
+    KeyProblem(Arc<KeyError>),
+    /// A package that is not there.
+    #[error("there is no package {name} in PKGDIR and its index; `binpkg-resign verify -v` lists what is there")]
+    NoSuchPackage {
+        /// The name or file as it was given.
+        name: String,
+    },
     /// A held package that is not there.
     #[error("no package is held as {name}; `binpkg-resign held` lists them")]
     NotHeld {
@@ -253,8 +264,8 @@ impl Run<'_> {
 
     fn command_on(&self, terminal: Option<String>, signing: &Signing) -> Result<SigningCommand, Error> {
         let settings = self.settings;
-        let line = |kind| settings.expand(&sign::with_config(signing, kind));
-        let (detached, clear) = (line(sign::Kind::Detached)?, line(sign::Kind::Clear)?);
+        let line = |kind| settings.expand(&openpgp::sign::with_config(signing, kind));
+        let (detached, clear) = (line(openpgp::sign::Kind::Detached)?, line(openpgp::sign::Kind::Clear)?);
         let environment = settings.command_environment()?;
         let timeout = settings.sign_timeout()?;
         let command = SigningCommand::new(&detached, &clear, &signing.digest, environment, terminal, timeout)?;

@@ -7,7 +7,9 @@
 //!
 //! One run is one straight walk, and [`commands::apply`] reads like it:
 //!
-//!     settings → updates → index → plan → verify → rewrite → sign → commit → report
+//! ```text
+//! settings → updates → index → plan → verify → rewrite → sign → commit → report
+//! ```
 //!
 //! | room | what it is for | what it may touch | what it hands on |
 //! |---|---|---|---|

@@ -12,6 +12,7 @@ use crate::package::gpkg::GpkgError;
 use crate::package::openpgp::{KeyError, SignError, VerifyError};
 use crate::package::verify::Refusal;
 use crate::pkgdir::PkgdirError;
+use crate::pkgdir::agreement::Disagreement;
 use crate::pkgdir::store::Remark;
 use crate::plan::{Change, Doom};
 use crate::portage::names::{BuildId, PkgPath};
@@ -50,7 +51,9 @@ impl Outcome {
             Safety::Held | Safety::Exposed => true,
             Safety::NotOurs => false,
             Safety::Safe => {
-                let fine = |reason: &Reason| matches!(reason, Reason::Missing | Reason::Foreign(_) | Reason::GivenUp);
+                let fine = |reason: &Reason| {
+                    matches!(reason, Reason::Missing | Reason::Foreign(_) | Reason::GivenUp | Reason::SignedAlready)
+                };
                 self.kind == OutcomeKind::Skipped && !self.reason.as_ref().is_some_and(fine)
             }
         }
@@ -76,6 +79,8 @@ pub(crate) enum OutcomeKind {
     Moved,
     /// Portage had removed it; brought back and signed.
     Restored,
+    /// Nobody had signed it; signed because it was asked for.
+    Signed,
     /// Kept safe in the folder of held packages.
     Held,
     /// Ours, and still within Portage's reach: neither signed nor held.
@@ -104,7 +109,11 @@ impl OutcomeKind {
     #[must_use]
     pub(crate) fn safety(self) -> Safety {
         match self {
-            OutcomeKind::Resigned | OutcomeKind::Moved | OutcomeKind::Restored | OutcomeKind::Skipped => Safety::Safe,
+            OutcomeKind::Resigned
+            | OutcomeKind::Moved
+            | OutcomeKind::Restored
+            | OutcomeKind::Signed
+            | OutcomeKind::Skipped => Safety::Safe,
             OutcomeKind::Held => Safety::Held,
             OutcomeKind::Exposed => Safety::Exposed,
             OutcomeKind::Foreign => Safety::NotOurs,
@@ -114,7 +123,7 @@ impl OutcomeKind {
     /// Whether it was signed again.
     #[must_use]
     pub(crate) fn is_saved(self) -> bool {
-        matches!(self, OutcomeKind::Resigned | OutcomeKind::Moved | OutcomeKind::Restored)
+        matches!(self, OutcomeKind::Resigned | OutcomeKind::Moved | OutcomeKind::Restored | OutcomeKind::Signed)
     }
 }
 
@@ -153,6 +162,14 @@ pub(crate) enum Reason {
     Taken(PkgPath),
     /// It was signed, so it was said, and Portage's pass would still concern it.
     StillConcerned,
+    /// The index says something else of it than what it is.
+    Disagrees(Disagreement),
+    /// The index does not have it, or not what a package that is to be signed must agree with.
+    Unlisted,
+    /// It has signatures already.
+    SignedAlready,
+    /// Another program has changed it while it was being signed.
+    ChangedMeanwhile,
     /// The run came to its end before.
     Interrupted,
     /// Its user has given it up.
@@ -192,6 +209,10 @@ impl Reason {
             Reason::Gone => "gone",
             Reason::Taken(_) => "taken",
             Reason::StillConcerned => "still-concerned",
+            Reason::Disagrees(_) => "index",
+            Reason::Unlisted => "unlisted",
+            Reason::SignedAlready => "signed",
+            Reason::ChangedMeanwhile => "changing",
             Reason::Interrupted => "interrupted",
             Reason::GivenUp => "given-up",
             Reason::UnderWay => "under-way",
@@ -235,6 +256,18 @@ impl fmt::Display for Reason {
             Reason::StillConcerned => {
                 f.write_str("it was to be signed, and Portage's update pass would still concern it; please report this")
             }
+            Reason::Disagrees(disagreement) => write!(
+                f,
+                "{disagreement}: it is not what was built here, or the index is out of date; look who has changed it, then \
+                 run `binpkg-resign index` and try again"
+            ),
+            Reason::Unlisted => {
+                f.write_str("the index does not have it, or not its size and digests; run `binpkg-resign index` first")
+            }
+            Reason::SignedAlready => f.write_str("it is signed already"),
+            Reason::ChangedMeanwhile => {
+                f.write_str("another program has changed it while it was being signed; try again when that has ended")
+            }
             Reason::Interrupted => f.write_str("the run was interrupted before its turn"),
             Reason::GivenUp => f.write_str("given up"),
             Reason::UnderWay => f.write_str("a run is under way"),
@@ -258,11 +291,12 @@ mod tests {
 
     #[test]
     fn only_what_is_out_of_reach_is_safe() {
-        use OutcomeKind::{Exposed, Foreign, Held, Moved, Resigned, Restored, Skipped};
+        use OutcomeKind::{Exposed, Foreign, Held, Moved, Resigned, Restored, Signed, Skipped};
         for (kind, safety) in [
             (Resigned, Safety::Safe),
             (Moved, Safety::Safe),
             (Restored, Safety::Safe),
+            (Signed, Safety::Safe),
             (Skipped, Safety::Safe),
             (Held, Safety::Held),
             (Exposed, Safety::Exposed),

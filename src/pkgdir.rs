@@ -89,10 +89,11 @@ impl Pkgdir {
         }
     }
 
-    /// Whether something lies under the path; also where that cannot be told, so that nobody uses it.
+    /// Whether something is known to lie under the path. Where that cannot be told, as behind a link that others than
+    /// root can have made, nothing is written either; and a next free name would be looked for without end.
     #[must_use]
     pub(crate) fn is_taken(&self, path: &PkgPath) -> bool {
-        !matches!(self.identity(path), Ok(None))
+        matches!(self.identity(path), Ok(Some(_)))
     }
 
     /// The index; none where there is none.

@@ -72,6 +72,8 @@ pub(crate) struct OutcomeCounts {
     pub moved: usize,
     /// Brought back.
     pub restored: usize,
+    /// Signed for the first time.
+    pub signed: usize,
     /// Held.
     pub held: usize,
     /// Still within Portage's reach.
@@ -89,6 +91,7 @@ impl OutcomeCounts {
             resigned: count(OutcomeKind::Resigned),
             moved: count(OutcomeKind::Moved),
             restored: count(OutcomeKind::Restored),
+            signed: count(OutcomeKind::Signed),
             held: count(OutcomeKind::Held),
             exposed: count(OutcomeKind::Exposed),
             foreign: count(OutcomeKind::Foreign),
@@ -244,6 +247,7 @@ impl Text<'_> {
             self.summary();
         }
         self.foreign();
+        self.not_signed();
         self.held();
         self.exposed();
         self.out
@@ -266,6 +270,8 @@ impl Text<'_> {
                     format!("{} {name} to {new_path}", self.verb("moved", "would move"))
                 }
                 OutcomeKind::Restored => format!("{} {name}", self.verb("brought back", "would bring back")),
+                OutcomeKind::Signed => format!("{} {name}", self.verb("signed", "would sign")),
+                OutcomeKind::Skipped if report.command == "sign" && package.is_failure() => continue,
                 OutcomeKind::Skipped => format!("left alone {name}: {}", reason_of(package)),
                 OutcomeKind::Held | OutcomeKind::Exposed | OutcomeKind::Foreign => continue,
             };
@@ -286,11 +292,14 @@ impl Text<'_> {
         match report.status {
             Status::NotConfigured => {
                 let why = report.why.clone().unwrap_or_default();
-                if self.detail == Detail::Verbose {
+                if self.detail == Detail::Verbose || report.command == "sign" {
                     self.line(Level::Info, &format!("binary packages are not signed here ({why}): nothing to do"));
                 }
             }
             Status::NothingToDo if report.command == "held" => self.line(Level::Info, "no package is held"),
+            Status::NothingToDo if report.command == "sign" => {
+                self.line(Level::Info, "every package of the index is signed: nothing to do");
+            }
             Status::NothingToDo => {
                 if self.detail == Detail::Verbose || report.pretend {
                     self.line(Level::Info, "no signed binary package is concerned by the updates: nothing to do");
@@ -313,6 +322,10 @@ impl Text<'_> {
                     self.line(Level::Info, &text);
                 }
             }
+        }
+        if counts.signed > 0 {
+            let packages = plural(counts.signed, "package", "packages");
+            self.line(Level::Info, &format!("{}: {packages}", self.verb("Signed", "To be signed")));
         }
         if counts.restored > 0 {
             let text = format!(
@@ -349,6 +362,17 @@ impl Text<'_> {
         self.line(Level::Warning, "    (BINPKG_RESIGN_FOREIGN=hold in make.conf keeps such packages)");
     }
 
+    /// What `sign` was asked for and could not do.
+    fn not_signed(&mut self) {
+        let mut failed = self.report.of(OutcomeKind::Skipped);
+        failed.retain(|package| self.report.command == "sign" && package.is_failure());
+        if !failed.is_empty() {
+            let text = plural(failed.len(), "package was left as it was", "packages were left as they were");
+            self.line(Level::Error, &format!("{text}, not signed:"));
+            self.by_reason(&failed);
+        }
+    }
+
     fn held(&mut self) {
         let held = self.report.of(OutcomeKind::Held);
         if held.is_empty() {
@@ -383,7 +407,7 @@ impl Text<'_> {
         self.by_reason(&exposed);
         self.line(
             Level::Error,
-            "Copy them elsewhere, or fix the cause and run `binpkg-resign apply`, before the next emerge;              `emerge --package-moves=n` leaves them alone.",
+            "Copy them elsewhere, or fix the cause and run `binpkg-resign apply`, before the next emerge; `emerge --package-moves=n` leaves them alone.",
         );
     }
 
@@ -458,3 +482,6 @@ fn plural_of(count: u64, unit: &str) -> String {
 pub(crate) fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
+
+#[cfg(test)]
+mod tests;

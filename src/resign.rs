@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     Updates,
     /// What a migrated key has signed is signed anew; nothing else is touched.
     Rekey,
+    /// What nobody has signed is signed; nothing else is touched.
+    Sign,
 }
 
 /// What all the threads of a run share.
@@ -65,7 +67,7 @@ impl Crew<'_> {
         let unlocked = Unlocked::new();
         let (sender, receiver) = mpsc::sync_channel(self.jobs);
         let stager = store.stager();
-        let mut ledger = Ledger::new(self.foreign, store, jobs);
+        let mut ledger = Ledger::new(self.foreign, self.purpose, store, jobs);
         let mut seen = vec![false; jobs.len()];
         std::thread::scope(|scope| {
             // two more than there are processors, so that the signing command never waits for a package to be prepared
@@ -134,7 +136,11 @@ impl Crew<'_> {
             match (examined, self.keyring.problem().map(Reason::Key).or_else(doomed)) {
                 (Ok(()), None) => outcomes.extend(job.edits().map(|edit| {
                     let in_place = job.work.in_place.as_ref().is_some_and(|own| std::ptr::eq(own, edit));
-                    let kind = if in_place { OutcomeKind::Resigned } else { OutcomeKind::Moved };
+                    let kind = match self.purpose {
+                        Purpose::Sign => OutcomeKind::Signed,
+                        _ if in_place => OutcomeKind::Resigned,
+                        _ => OutcomeKind::Moved,
+                    };
                     job.outcome_of(edit, kind, None)
                 })),
                 (Ok(()), Some(reason)) => outcomes.push(job.outcome(OutcomeKind::Held, Some(reason))),
@@ -149,6 +155,7 @@ impl Crew<'_> {
             Unmade::NothingToDo => return None,
             Unmade::Missing => (OutcomeKind::Skipped, Reason::Missing),
             Unmade::Foreign(signers) => (foreign_kind(job, self.foreign), Reason::Foreign(signers)),
+            Unmade::Failed(reason) if self.purpose == Purpose::Sign => (OutcomeKind::Skipped, reason),
             Unmade::Failed(reason) => (OutcomeKind::Held, reason),
         };
         Some(job.outcome(kind, Some(reason)))
@@ -159,7 +166,7 @@ impl Crew<'_> {
 /// read, is kept safe.
 pub(crate) fn keep_all(store: &mut Store, jobs: &[Job], reason: &Reason) -> Results {
     let reader = store.reader();
-    let mut ledger = Ledger::new(Foreign::Hold, store, jobs);
+    let mut ledger = Ledger::new(Foreign::Hold, Purpose::Updates, store, jobs);
     for (place, job) in jobs.iter().enumerate() {
         ledger.settle(place, unexamined(&reader, job, reason));
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::cli::{Cli, Colour, Command, Common, HeldCommand, completions};
 use crate::commands::doctor::{self, Diagnosis};
 use crate::commands::index::{self, Correction};
+use crate::commands::sign::{self, Wanted};
 use crate::commands::verify::{self, Audit};
 use crate::commands::{Error, Run, apply, held, rekey};
 use crate::interrupt::Interrupt;
@@ -137,6 +138,10 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, E
             Answer::Report(held::give_up(&run(mode), names))
         }
         Command::Rekey { .. } => Answer::Report(rekey::rekey(&run(mode))),
+        Command::Sign { all, names, .. } => {
+            let wanted = if *all { Wanted::All } else { Wanted::Named(names) };
+            Answer::Report(sign::sign(&run(mode), &wanted))
+        }
         Command::Index { all, .. } => {
             let scope = if *all { Scope::All } else { Scope::Changed };
             Answer::Correction(index::index(&run(mode), scope)?)

@@ -54,14 +54,23 @@ fn walk(run: &Run<'_>, selection: Selection, account: &mut Account) -> Result<()
         log::warn!("{problem}");
     }
     let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
-    let net = run.stale_net(&pkgdir)?;
+    // what is wrong with it must not keep packages from their backups
+    let (net, no_net) = match run.stale_net(&pkgdir) {
+        Ok(net) => (net, None),
+        Err(error) => (None, Some(error)),
+    };
     if updates.is_empty() && !pkgdir.has_state() && net.is_none() {
-        return Ok(());
+        return no_net.map_or(Ok(()), Err);
     }
-    let situation = Situation { signing: &signing, updates: &updates, pkgdir: &pkgdir, net: net.as_ref() };
+    // planned without the lock: most runs have nothing to do, and leave no trace
+    let planned_from = pkgdir.index_identity();
+    let mut concerned = run.concerned(&updates, &pkgdir)?;
+    concerned.only_hold = concerned.only_hold.or(no_net);
+    let situation =
+        Situation { signing: &signing, updates: &updates, pkgdir: &pkgdir, planned_from, net: net.as_ref() };
     match run.mode {
-        Mode::Pretend => pretend(run, &situation, account),
-        Mode::Real => save(run, &situation, account),
+        Mode::Pretend => pretend(run, &situation, concerned, account),
+        Mode::Real => save(run, &situation, concerned, account),
     }
 }
 
@@ -70,6 +79,8 @@ struct Situation<'s> {
     signing: &'s Signing,
     updates: &'s UpdateSet,
     pkgdir: &'s Pkgdir,
+    /// The index that was planned from.
+    planned_from: Option<Identity>,
     /// The safety net, where it is out of date.
     net: Option<&'s NetRun>,
 }
@@ -89,12 +100,11 @@ fn keep_net_for_the_host_that_signs(run: &Run<'_>, account: &mut Account) -> Res
     Ok(())
 }
 
-fn pretend(run: &Run<'_>, situation: &Situation<'_>, account: &mut Account) -> Result<(), Error> {
-    let Situation { signing, updates, pkgdir, net } = *situation;
+fn pretend(run: &Run<'_>, situation: &Situation<'_>, concerned: Concerned, account: &mut Account) -> Result<(), Error> {
+    let Situation { signing, pkgdir, net, .. } = *situation;
     account.add(net.iter().flat_map(|net| &net.removed).map(Removed::outcome));
     let reader = Reader::new(pkgdir)?;
     account.still_held(reader.records()?.len());
-    let concerned = run.concerned(updates, pkgdir)?;
     account.add(concerned.astray);
     let (outcomes, error) = match concerned.only_hold {
         None => run.pretend(signing, &concerned.repository, &reader, &concerned.jobs, Purpose::Updates),
@@ -107,11 +117,13 @@ fn pretend(run: &Run<'_>, situation: &Situation<'_>, account: &mut Account) -> R
     error.map_or(Ok(()), Err)
 }
 
-fn save(run: &Run<'_>, situation: &Situation<'_>, account: &mut Account) -> Result<(), Error> {
-    let Situation { signing, updates, pkgdir, net } = *situation;
-    // without the lock first: most runs have nothing to do, and leave no trace
-    let planned_from = pkgdir.index_identity();
-    let mut concerned = run.concerned(updates, pkgdir)?;
+fn save(
+    run: &Run<'_>,
+    situation: &Situation<'_>,
+    mut concerned: Concerned,
+    account: &mut Account,
+) -> Result<(), Error> {
+    let Situation { signing, updates, pkgdir, planned_from, net } = *situation;
     if concerned.jobs.is_empty() && concerned.astray.is_empty() && !pkgdir.has_state() && net.is_none() {
         return concerned.only_hold.map_or(Ok(()), Err);
     }
@@ -127,7 +139,9 @@ fn save(run: &Run<'_>, situation: &Situation<'_>, account: &mut Account) -> Resu
     }
     // another run had the lock meanwhile: what it has done must not be done again
     if pkgdir.index_identity() != planned_from || !store.holds_nothing() {
+        let only_hold = concerned.only_hold.take();
         concerned = run.concerned(updates, pkgdir)?;
+        concerned.only_hold = concerned.only_hold.or(only_hold);
     }
     account.add(std::mem::take(&mut concerned.astray));
     let held = run.jobs_for_held(&store.reader(), &store.records(), store.removed())?;

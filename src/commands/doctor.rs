@@ -131,7 +131,7 @@ impl Diagnosis {
         serde_json::to_string(self)
     }
 
-    /// The text for people: a line a check, with the way to mend it beneath.
+    /// The text for people: a line a check, with the way to fix it beneath.
     #[must_use]
     pub(crate) fn to_text(&self, style: Style) -> String {
         let mut out = String::new();
@@ -147,5 +147,24 @@ impl Diagnosis {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_a_check_with_the_fix_beneath() {
+        let mut doctor = Doctor { checks: Vec::new() };
+        doctor.ok("key", "the secret key is there");
+        doctor.warn("trust", "the keyring does not trust the key", "getuto");
+        doctor.problem("hook", "there is no hook", "install it");
+        let counts = Counts { ok: 1, warning: 1, problem: 1 };
+        let (command, status, seconds) = ("doctor", Status::Incomplete, 0.0);
+        let diagnosis = Diagnosis { command, status, checks: doctor.checks, counts, seconds };
+        assert_eq!(diagnosis.exit_status(), 1);
+        insta::assert_snapshot!("doctor", diagnosis.to_text(Style::Plain));
+        insta::assert_snapshot!("doctor-json", diagnosis.to_json().unwrap());
     }
 }

@@ -138,7 +138,8 @@ fn correct(run: &Run<'_>, pkgdir: &Pkgdir, scope: Scope) -> Result<(Vec<Change>,
     if changes.iter().any(Change::is_done) && fate != Fate::Made {
         fate = Fate::Corrected;
     }
-    if fate == Fate::Agrees || run.mode == Mode::Pretend {
+    // what a run left that was cut short may have to be finished
+    if fate == Fate::Agrees && !pkgdir.has_state() || run.mode == Mode::Pretend {
         return Ok((changes, fate));
     }
     let mut store = run.open_store(pkgdir)?;
@@ -147,8 +148,11 @@ fn correct(run: &Run<'_>, pkgdir: &Pkgdir, scope: Scope) -> Result<(Vec<Change>,
         // another program may have written it meanwhile; what has been read counts as long as it is what it was
         let index = there.unwrap_or_else(|| PackageIndex::new(header));
         let Some(Renewal { index, changes }) = renewer.renew(index)? else { return Ok(None) };
+        if fate == Fate::Agrees && changes.iter().any(Change::is_done) {
+            fate = Fate::Corrected;
+        }
         last = Some(changes);
-        Ok(Some(index))
+        Ok((fate != Fate::Agrees).then_some(index))
     });
     if let Err(error) = store.finish() {
         log::warn!("{error}; what is held is found all the same");

@@ -4,9 +4,7 @@ use super::account::Account;
 use super::{Error, Mode, Run};
 use crate::pkgdir::Pkgdir;
 use crate::pkgdir::store::Reader;
-use crate::plan::{Edit, Work};
 use crate::portage::index::PackageIndex;
-use crate::portage::names::PkgPath;
 use crate::report::Report;
 use crate::resign::{Job, Purpose};
 
@@ -28,11 +26,14 @@ fn walk(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
         account.not_configured(run.why_not_configured()?);
         return Ok(());
     };
+    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
+    for others in run.signers(&signing, &pkgdir)?.iter().filter(|signers| signers.is_unnamed()) {
+        log::warn!("{}: {}", others.text(), others.advice());
+    }
     if settings.key_migrations()?.is_empty() {
         log::warn!("BINPKG_GPG_SIGNING_KEY_MIGRATION is not set (OLD=NEW, fingerprints): no key has been replaced");
         return Ok(());
     }
-    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
     if run.mode == Mode::Pretend {
         let Some(index) = read_index(&pkgdir)? else { return Ok(()) };
         let reader = Reader::new(&pkgdir)?;
@@ -69,19 +70,5 @@ fn read_index(pkgdir: &Pkgdir) -> Result<Option<PackageIndex>, Error> {
 
 /// Every package of the index, to stay what it is.
 fn jobs(index: &PackageIndex) -> Vec<Job> {
-    let job = |(number, base): (usize, crate::portage::index::Entry)| {
-        let path = PkgPath::new(base.get("PATH")?).ok().filter(|path| path.stem().is_some())?;
-        let edit = Edit::unchanged(path, &base);
-        let work = Work {
-            number,
-            path: edit.path.clone(),
-            cpv: edit.cpv.clone(),
-            build_id: edit.build_id,
-            in_place: Some(edit),
-            copies: Vec::new(),
-            doomed: None,
-        };
-        Some(Job::new(work, base))
-    };
-    index.entries().enumerate().filter_map(job).collect()
+    index.entries().enumerate().filter_map(|(number, base)| Job::unchanged(number, base)).collect()
 }

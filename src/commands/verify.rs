@@ -1,7 +1,7 @@
 //! `verify`: every package of PKGDIR, or those named: container, digests, signatures, whose they are, and what the index
 //! says of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Error, Run};
 use crate::package::check_identity;
-use crate::package::gpkg::{Codec, Container, Metadata, file_digests};
+use crate::package::gpkg::{Codec, Metadata, file_digests};
 use crate::package::openpgp::{KeyError, Keyring, Verifier};
 use crate::package::verify::{Checked, Depth, Verdict, verify};
 use crate::pkgdir::agreement::{differs_from_bytes, differs_from_file};
@@ -28,6 +28,8 @@ pub(crate) struct Audit {
     status: Status,
     packages: Vec<Finding>,
     counts: GradeCounts,
+    /// How many packages each key has signed, by its fingerprint or id; one counts for every key that has.
+    keys: BTreeMap<String, usize>,
     seconds: f64,
 }
 
@@ -113,13 +115,17 @@ pub(crate) fn audit(run: &Run<'_>, files: &[PathBuf]) -> Result<Audit, Error> {
         unsigned: count(Grade::Unsigned),
         bad: count(Grade::Bad),
     };
+    let mut keys: BTreeMap<String, usize> = BTreeMap::new();
+    for signer in packages.iter().flat_map(|finding| &finding.signers) {
+        *keys.entry(signer.clone()).or_default() += 1;
+    }
     let status = match packages.len() {
         _ if counts.bad > 0 => Status::Incomplete,
         0 => Status::NothingToDo,
         _ => Status::Done,
     };
     let seconds = (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-    Ok(Audit { command: "verify", status, packages, counts, seconds })
+    Ok(Audit { command: "verify", status, packages, counts, keys, seconds })
 }
 
 /// Our keys, where packages are signed here, and those that clients trust.
@@ -233,7 +239,7 @@ impl Look<'_> {
         let verdict = verify(file, &path, self.codec, verifier, Depth::Whole)?;
         let (grade, signers, remark) = match &verdict {
             Verdict::Ours(verified) => {
-                self.check_name(subject, verified.container(), verified.metadata())?;
+                self.check_name(subject, verified.metadata())?;
                 (Grade::Ours, vec![verified.signer().to_owned()], None)
             }
             Verdict::Unsigned(_) => (Grade::Unsigned, Vec::new(), None),
@@ -257,11 +263,9 @@ impl Look<'_> {
         Ok(finding(subject.shown.clone(), subject.entry.as_ref(), grade, signers, remark))
     }
 
-    fn check_name(&self, subject: &Subject, container: &Container, metadata: &Metadata) -> Result<(), Wrong> {
+    fn check_name(&self, subject: &Subject, metadata: &Metadata) -> Result<(), Wrong> {
         match (&subject.place, &subject.entry) {
-            (Place::Package(path), Some(entry)) => {
-                Ok(check_identity(container, metadata, path, entry, self.repository)?)
-            }
+            (Place::Package(path), Some(entry)) => Ok(check_identity(metadata, path, entry, self.repository)?),
             _ => Ok(()),
         }
     }
@@ -325,6 +329,9 @@ impl Audit {
                 counts.bad
             );
             line(level, text);
+            for (key, count) in &self.keys {
+                line(Level::Info, format!("    {count} signed by {key}"));
+            }
         }
         out
     }

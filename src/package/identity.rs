@@ -1,7 +1,7 @@
 //! What a package says of itself, in metadata that its Manifest vouches for, against what is said of it outside: a path,
 //! a block of the index. Whoever may write in PKGDIR says what he likes there; signed is only what is inside.
 
-use super::gpkg::{Container, Metadata};
+use super::gpkg::Metadata;
 use crate::portage::atom::Cpv;
 use crate::portage::index::Entry;
 use crate::portage::names::PkgPath;
@@ -33,8 +33,6 @@ pub enum Whence {
     Name,
     /// In the index.
     Index,
-    /// In the name of the folder inside the container (GLEP 78).
-    Prefix,
 }
 
 impl std::fmt::Display for Whence {
@@ -42,7 +40,6 @@ impl std::fmt::Display for Whence {
         f.write_str(match self {
             Whence::Name => "the name of its file",
             Whence::Index => "the index",
-            Whence::Prefix => "the folder inside it",
         })
     }
 }
@@ -50,17 +47,12 @@ impl std::fmt::Display for Whence {
 /// Checks that the package at `path`, of which the index says `entry`, is what both say: category, name, version, build
 /// id, slot, EAPI and repository decide which updates apply to it and how.
 ///
-/// A repository that the index leaves out is that of its header, `repository`.
+/// A repository that the index leaves out is that of its header, `repository`. The name of the folder inside the
+/// container tells nothing: it is not signed, Portage takes any, and a new one is given.
 ///
 /// # Errors
 /// It is not.
-pub fn check_identity(
-    container: &Container,
-    metadata: &Metadata,
-    path: &PkgPath,
-    entry: &Entry,
-    repository: &str,
-) -> Result<(), Misnamed> {
+pub fn check_identity(metadata: &Metadata, path: &PkgPath, entry: &Entry, repository: &str) -> Result<(), Misnamed> {
     let inside = |key: &str| {
         let text = String::from_utf8_lossy(metadata.get(key).unwrap_or_default()).into_owned();
         text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -80,8 +72,15 @@ pub fn check_identity(
     }
     let cpv = Cpv::parse(&own_name).filter(|cpv| path.belongs_to(cpv));
     let Some(cpv) = cpv else { return Err(differs("name", &own_name, path.as_str(), Whence::Name)) };
-    if let Some(id) = path.build_id(&cpv).filter(|id| id.to_string() != own_id) {
-        return Err(differs("BUILD_ID", &own_id, &id.to_string(), Whence::Name));
+    let named_id = path.build_id(&cpv).map(|id| id.to_string());
+    // `ebuild … package` makes packages without a build id: then the name of the file is all that tells
+    let id = match own_id.is_empty() {
+        true if outside("BUILD_ID").is_empty() => String::new(),
+        true => named_id.clone().unwrap_or_default(),
+        false => own_id,
+    };
+    if let Some(named) = named_id.filter(|named| *named != id && !id.is_empty()) {
+        return Err(differs("BUILD_ID", &id, &named, Whence::Name));
     }
     let or_zero = |text: String| if text.is_empty() { "0".to_owned() } else { text };
     let own_repository = inside("repository");
@@ -91,7 +90,7 @@ pub fn check_identity(
         said => said,
     };
     for (key, inside, outside) in [
-        ("BUILD_ID", own_id.clone(), outside("BUILD_ID")),
+        ("BUILD_ID", id, outside("BUILD_ID")),
         ("SLOT", or_zero(inside("SLOT")), or_zero(outside("SLOT"))),
         ("EAPI", or_zero(inside("EAPI")), or_zero(outside("EAPI"))),
         ("repository", own_repository, repository_said),
@@ -99,11 +98,6 @@ pub fn check_identity(
         if inside != outside {
             return Err(differs(key, &inside, &outside, Whence::Index));
         }
-    }
-    let prefix = container.prefix();
-    let numbered = format!("{}-{own_id}", cpv.pf());
-    if prefix != cpv.pf() && prefix != numbered {
-        return Err(differs("name", &numbered, prefix, Whence::Prefix));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! does (`portage/gpg.py`, `gpkg.py: checksum_helper`), because gpgme knows no digest, wrapper, lock or passphrase
 //! file. Nothing here imports into, or writes to, a keyring of the user's, and no network is used.
 
+mod agent;
 pub mod card;
 mod certificate;
 mod command;
@@ -24,7 +25,8 @@ pub use certificate::{Certificate, KeyFacts};
 pub use command::SigningCommand;
 pub use gpg::GpgError;
 pub use key_error::KeyError;
-pub use keys::Keyring;
+pub use keys::{Keyring, Owner};
+pub use packet::maker_of;
 pub use reasons::Cause;
 pub use refusal::Refusals;
 pub use sign::{SignError, Signer};

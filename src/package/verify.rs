@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::gpkg::{Codec, Container, GpkgError, Manifest, MemberKind, Metadata, SMALL_MEMBER_LIMIT};
+use super::gpkg::{Codec, Container, GpkgError, METADATA_LIMIT, Manifest, MemberKind, Metadata, SMALL_MEMBER_LIMIT};
 use super::openpgp::{Signature, SignatureState, Verifier, VerifyError};
 
 /// How far a package is looked through.
@@ -161,6 +161,15 @@ impl Verified {
 }
 
 impl Unsigned {
+    /// The metadata archive, packed as it is, checked against the Manifest once more.
+    ///
+    /// # Errors
+    /// It cannot be read, or is another one by now.
+    pub fn packed_metadata(&self) -> Result<Vec<u8>, GpkgError> {
+        let (member, _) = self.container.metadata();
+        self.container.read_verified(member, self.manifest.line(member.name())?, METADATA_LIMIT)
+    }
+
     /// The container.
     #[must_use]
     pub fn container(&self) -> &Container {

@@ -64,8 +64,8 @@ impl Identity {
     }
 
     /// What tells it apart, to be written down: device, inode, size, time of change in seconds and nanoseconds.
-    pub(super) fn numbers(&self) -> [i64; 5] {
-        [self.dev.cast_signed(), self.ino.cast_signed(), self.size.cast_signed(), self.mtime, self.mtime_nsec]
+    pub(super) fn numbers(&self) -> [i128; 5] {
+        [self.dev.into(), self.ino.into(), self.size.into(), self.mtime.into(), self.mtime_nsec.into()]
     }
 
     /// Whether both are the same file on the disk, under whatever names.

@@ -34,7 +34,7 @@ pub(crate) use index_file::IndexCompression;
 pub(crate) use journal::{Record, Remark};
 pub(crate) use lock::Patience;
 pub(crate) use net::{Caught, Net, NetPlace, NetState};
-pub(crate) use staged::Stager;
+pub(crate) use staged::{Staged, Stager};
 
 /// Reads packages, in their places and held ones; changes nothing.
 #[derive(Debug, Clone)]

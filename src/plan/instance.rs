@@ -210,3 +210,64 @@ pub(super) fn build_time(value: &[u8]) -> i64 {
         Err(_) => -1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+    use super::*;
+    use crate::portage::atom::Eapi;
+
+    fn instance(number: usize, cp: &str, version: &str, build_time: i64, build_id: Option<u64>) -> Instance {
+        let (cp, version) = (cp.to_owned(), version.to_owned());
+        Instance {
+            number,
+            origin: Origin::Index,
+            path: String::new(),
+            name: Name { cp, version, slot: "0".to_owned(), eapi: Eapi::parse("8"), repo: String::new() },
+            build_time,
+            build_id: build_id.map(|id| id.to_string()),
+            iuse: String::new(),
+            use_flags: String::new(),
+            dependencies: Default::default(),
+            steps: Vec::new(),
+            changes: Vec::new(),
+            history: Vec::new(),
+            touched: None,
+            endless: None,
+        }
+    }
+
+    /// What is looked up is what a walk over all instances would find.
+    #[test]
+    fn lookups_find_what_a_walk_finds() {
+        let names = || select(vec!["a/b", "c/d"]);
+        let versions = || select(vec!["1", "1-r0", "1.0", "1.10", "1.9", "2_rc1"]);
+        let one = (names(), versions(), -1..3_i64, proptest::option::of(1..4_u64));
+        let given = (vec(one, 0..12), names(), versions(), -1..3_i64);
+        let config = Config { failure_persistence: None, ..Config::with_cases(2000) };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        let tried = runner.run(&given, |(packages, cp, version, build_time)| {
+            let mut instances = Instances::default();
+            for (number, (cp, version, build_time, build_id)) in packages.iter().enumerate() {
+                instances.push(instance(number, cp, version, *build_time, *build_id));
+            }
+            let mut walk: Vec<_> = (packages.iter().enumerate()).filter(|(_, package)| package.0 == cp).collect();
+            walk.sort_by(|(_, one), (_, other)| vercmp(one.1, other.1).unwrap().then(one.2.cmp(&other.2)));
+            prop_assert_eq!(instances.called(cp), walk.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+            let same = |other: &str| vercmp(version, other).unwrap().is_eq();
+            let has_build = walk.iter().any(|(_, package)| same(package.1) && package.2 == build_time);
+            prop_assert_eq!(instances.has_build(cp, version, build_time), has_build);
+            let exactly = walk.iter().filter(|(_, package)| package.1 == version);
+            let oldest = instances.oldest_build(&format!("{cp}-{version}")).map(|instance| instance.number);
+            prop_assert_eq!(oldest, exactly.clone().map(|(id, _)| *id).next());
+            let highest = exactly.filter_map(|(_, package)| package.3).max().unwrap_or(0);
+            prop_assert_eq!(instances.highest_build_id(&format!("{cp}-{version}")), highest);
+            Ok(())
+        });
+        tried.unwrap();
+    }
+}

@@ -161,6 +161,9 @@ impl Settings {
     }
 
     /// The names of all variables that are set and begin with `beginning`, in order.
+    ///
+    /// # Errors
+    /// A configuration cannot be read or understood.
     pub fn names(&self, beginning: &str) -> Result<BTreeSet<String>, SettingsError> {
         let own = self.environment.iter().filter_map(|(name, _)| name.to_str());
         let mut names: BTreeSet<String> = own.map(str::to_owned).collect();

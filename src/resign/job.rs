@@ -4,6 +4,7 @@ use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::pkgdir::store::{AtRisk, Backup};
 use crate::plan::{Edit, Work};
 use crate::portage::index::Entry;
+use crate::portage::names::PkgPath;
 
 /// One package with what is to be done to it.
 #[derive(Debug)]
@@ -45,6 +46,23 @@ impl Job {
     #[must_use]
     pub(crate) fn new(work: Work, base: Entry) -> Job {
         Job { work, base, source: Source::Package, backup: None, history: History::New }
+    }
+
+    /// A job for the package of block `number`, which stays what it is; none where the block is about no package.
+    #[must_use]
+    pub(crate) fn unchanged(number: usize, base: Entry) -> Option<Job> {
+        let path = PkgPath::new(base.get("PATH")?).ok().filter(|path| path.stem().is_some())?;
+        let edit = Edit::unchanged(path, &base);
+        let work = Work {
+            number,
+            path: edit.path.clone(),
+            cpv: edit.cpv.clone(),
+            build_id: edit.build_id,
+            in_place: Some(edit),
+            copies: Vec::new(),
+            doomed: None,
+        };
+        Some(Job::new(work, base))
     }
 
     /// What is to be made of it.

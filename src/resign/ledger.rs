@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::make::{Made, Unmade};
-use super::{History, Job};
+use super::{History, Job, Purpose};
 use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::pkgdir::Identity;
 use crate::pkgdir::store::{Backup, Committed, Ready, Store};
@@ -51,6 +51,7 @@ pub(crate) struct Results {
 /// Collects batches, commits them, and writes down what became of each package.
 pub(super) struct Ledger<'run> {
     foreign: Foreign,
+    purpose: Purpose,
     store: &'run mut Store,
     jobs: &'run [Job],
     results: Results,
@@ -59,8 +60,8 @@ pub(super) struct Ledger<'run> {
 }
 
 impl<'run> Ledger<'run> {
-    pub(super) fn new(foreign: Foreign, store: &'run mut Store, jobs: &'run [Job]) -> Ledger<'run> {
-        Ledger { foreign, store, jobs, results: Results::default(), batch: Vec::new(), bytes: 0 }
+    pub(super) fn new(foreign: Foreign, purpose: Purpose, store: &'run mut Store, jobs: &'run [Job]) -> Ledger<'run> {
+        Ledger { foreign, purpose, store, jobs, results: Results::default(), batch: Vec::new(), bytes: 0 }
     }
 
     pub(super) fn into_results(self) -> Results {
@@ -122,7 +123,12 @@ impl<'run> Ledger<'run> {
             Committed::Apart => return,
             Committed::Done if copy.is_some() => (OutcomeKind::Moved, None),
             Committed::Done if job.history == History::Removed => (OutcomeKind::Restored, None),
+            Committed::Done if self.purpose == Purpose::Sign => (OutcomeKind::Signed, None),
             Committed::Done => (OutcomeKind::Resigned, None),
+            // there is no next round
+            Committed::Changed if self.purpose == Purpose::Sign => {
+                (OutcomeKind::Skipped, Some(Reason::ChangedMeanwhile))
+            }
             // the next round takes it up again; a backup of bytes that are there no more is of no use
             Committed::Changed => return release(self.store, job),
             Committed::Gone => self.keep(job, Reason::Gone),

@@ -1,17 +1,19 @@
 //! One package through verify → rewrite → sign, up to its commit.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use super::{Crew, Job, Purpose, Source};
 use crate::outcome::Reason;
 use crate::package::check_identity;
-use crate::package::gpkg::{Container, Draft, ImageSignature, NewContainer};
+use crate::package::gpkg::{Container, Draft, FileDigests, GpkgError, ImageSignature, NewContainer, file_digests};
 use crate::package::openpgp::{Signer, Verifier};
 use crate::package::rewrite::rewrite;
-use crate::package::verify::{Depth, Verdict, Verified, Whose, verify};
-use crate::pkgdir::store::{Reader, Ready, Stager};
+use crate::package::verify::{Depth, Unsigned, Verdict, Verified, Whose, verify};
+use crate::pkgdir::agreement::{differs_from_bytes, differs_from_file};
+use crate::pkgdir::store::{Reader, Ready, Staged, Stager};
 use crate::pkgdir::{Identity, Opened};
 use crate::plan::Edit;
 
@@ -34,11 +36,19 @@ pub(super) enum Unmade {
     Failed(Reason),
 }
 
-/// A package that is ours.
+/// A package that may be signed.
 pub(super) struct Examined {
-    verified: Box<Verified>,
+    package: Signable,
     /// What lies under its name in PKGDIR.
     at_name: Identity,
+}
+
+/// What may be signed.
+enum Signable {
+    /// Ours already.
+    Ours(Box<Verified>),
+    /// Nobody's, and asked for by name; it agrees with its Manifest and its block of the index.
+    Unsigned(Box<Unsigned>),
 }
 
 /// Whether the key is unlocked; asked once a run.
@@ -63,7 +73,7 @@ impl Crew<'_> {
     /// Everything for one package up to its commit.
     pub(super) fn make(&self, place: usize, job: &Job, tools: &mut Tools<'_>) -> Result<Vec<Made>, Unmade> {
         let Tools { stager, signer, unlocked } = tools;
-        let Examined { verified, at_name } = self.examine(job, signer.verifier())?;
+        let Examined { package, at_name } = self.examine(job, signer.verifier())?;
         if let Some(doom) = &job.work.doomed {
             return Err(Unmade::Failed(Reason::Doomed(doom.clone())));
         }
@@ -77,8 +87,11 @@ impl Crew<'_> {
         copies
             .chain(in_place)
             .map(|part| {
-                let ready = self.sign(job, &verified, &part, stager, signer).map_err(Unmade::Failed)?;
-                Ok(Made { copy: part.copy, ready })
+                let ready = match &package {
+                    Signable::Ours(verified) => self.sign(job, verified, &part, stager, signer),
+                    Signable::Unsigned(unsigned) => self.sign_first(job, unsigned, &part, stager, signer),
+                };
+                Ok(Made { copy: part.copy, ready: ready.map_err(Unmade::Failed)? })
             })
             .collect()
     }
@@ -87,20 +100,34 @@ impl Crew<'_> {
     pub(super) fn examine(&self, job: &Job, verifier: &mut Verifier<'_>) -> Result<Examined, Unmade> {
         let opened = open(self.reader, job)?;
         let path = shown_path(self.reader, job);
+        let failed = Unmade::Failed;
+        let again = opened.file.try_clone().map_err(|source| {
+            let what = "it".to_owned();
+            failed(Reason::Container(Arc::new(GpkgError::Read { path: path.clone(), what, source })))
+        })?;
         let verdict = verify(opened.file, &path, self.codec, verifier, Depth::Metadata)
-            .map_err(|refusal| Unmade::Failed(Reason::Refused(Arc::new(refusal))))?;
-        let verified = match (verdict, self.purpose) {
+            .map_err(|refusal| failed(Reason::Refused(Arc::new(refusal))))?;
+        let package = match (verdict, self.purpose) {
             (Verdict::Ours(verified), Purpose::Rekey) if verified.whose() == Whose::Current => {
                 return Err(Unmade::NothingToDo);
             }
-            (Verdict::Ours(verified), _) => verified,
-            (Verdict::Unsigned(_), _) | (Verdict::Foreign(_), Purpose::Rekey) => return Err(Unmade::NothingToDo),
+            (Verdict::Ours(verified), Purpose::Updates | Purpose::Rekey) => Signable::Ours(verified),
+            (Verdict::Unsigned(unsigned), Purpose::Sign) => Signable::Unsigned(unsigned),
             (Verdict::Foreign(foreign), Purpose::Updates) => return Err(Unmade::Foreign(foreign.signers)),
+            (Verdict::Ours(_), Purpose::Sign)
+            | (Verdict::Unsigned(_), Purpose::Updates | Purpose::Rekey)
+            | (Verdict::Foreign(_), Purpose::Rekey | Purpose::Sign) => return Err(Unmade::NothingToDo),
         };
-        let (container, metadata) = (verified.container(), verified.metadata());
-        check_identity(container, metadata, &job.work.path, &job.base, self.repository)
-            .map_err(|misnamed| Unmade::Failed(Reason::Misnamed(Arc::new(misnamed))))?;
-        Ok(Examined { verified, at_name: opened.at_name })
+        let metadata = match &package {
+            Signable::Ours(verified) => verified.metadata(),
+            Signable::Unsigned(unsigned) => unsigned.metadata(),
+        };
+        check_identity(metadata, &job.work.path, &job.base, self.repository)
+            .map_err(|misnamed| failed(Reason::Misnamed(Arc::new(misnamed))))?;
+        if self.purpose == Purpose::Sign {
+            agrees_with_index(job, &opened.identity, &again, &path).map_err(failed)?;
+        }
+        Ok(Examined { package, at_name: opened.at_name })
     }
 
     /// One test signature, as `emerge` makes to unlock the key (`portage/gpg.py`).
@@ -128,14 +155,14 @@ impl Crew<'_> {
         let container_failed = |error| Reason::Container(Arc::new(error));
         let pkgdir_failed = |error| Reason::Pkgdir(Arc::new(error));
         let sign_failed = |error| Reason::Sign(Arc::new(error));
-        let mtime = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let mtime = now();
         let edit = part.edit;
         let container = package.container();
         let compression = self.compression.unwrap_or(container.metadata().1);
         let metadata = rewrite(package.metadata(), edit)
             .pack(mtime, compression, self.codec, container.path())
             .map_err(container_failed)?;
-        let (mut staged, file) = stager.stage(&edit.path).map_err(pkgdir_failed)?;
+        let (staged, file) = stager.stage(&edit.path).map_err(pkgdir_failed)?;
         // made of verified metadata; the image is verified as it is written, before the Manifest is signed
         let metadata_signature = signer.detached(&metadata).map_err(sign_failed)?;
         let prefix = edit.path.stem().unwrap_or_default().to_owned();
@@ -148,7 +175,43 @@ impl Crew<'_> {
         let unsealed = draft.signed(image_signature).map_err(container_failed)?;
         let manifest = signer.clear(&unsealed.manifest_text()).map_err(sign_failed)?;
         let (file, digests) = unsealed.finish(&manifest).map_err(container_failed)?;
-        let (size, mtime) = staged.seal(&file).map_err(pkgdir_failed)?;
+        self.seal(job, part, staged, &file, &digests)
+    }
+
+    /// Signs a package that nobody has signed: the same bytes, and three signatures.
+    fn sign_first(
+        &self,
+        job: &Job,
+        package: &Unsigned,
+        part: &Part<'_>,
+        stager: &Stager,
+        signer: &mut Signer<'_>,
+    ) -> Result<Ready, Reason> {
+        let container_failed = |error| Reason::Container(Arc::new(error));
+        let sign_failed = |error| Reason::Sign(Arc::new(error));
+        let metadata = package.packed_metadata().map_err(container_failed)?;
+        let (staged, file) = stager.stage(&part.edit.path).map_err(|error| Reason::Pkgdir(Arc::new(error)))?;
+        let signature = signer.detached(&metadata).map_err(sign_failed)?;
+        let draft = Draft::begin_unsigned(file, package.container(), package.manifest(), &signature, now())
+            .map_err(container_failed)?;
+        let image = signer.detached_stream(&|| draft.image()).map_err(sign_failed)?;
+        let unsealed = draft.signed(ImageSignature::New(image)).map_err(container_failed)?;
+        let manifest = signer.clear(&unsealed.manifest_text()).map_err(sign_failed)?;
+        let (file, digests) = unsealed.finish(&manifest).map_err(container_failed)?;
+        self.seal(job, part, staged, &file, &digests)
+    }
+
+    /// Makes a finished file ready for its batch.
+    fn seal(
+        &self,
+        job: &Job,
+        part: &Part<'_>,
+        mut staged: Staged,
+        file: &File,
+        digests: &FileDigests,
+    ) -> Result<Ready, Reason> {
+        let edit = part.edit;
+        let (size, mtime) = staged.seal(file).map_err(|error| Reason::Pkgdir(Arc::new(error)))?;
         let mut entry = edit.entry(&job.base);
         entry.set("SIZE", &size.to_string());
         if job.base.get("MTIME").is_some() {
@@ -161,6 +224,27 @@ impl Crew<'_> {
         let (package, replaces) = (part.package, part.replaces);
         Ok(Ready { package, staged, replaces, releases, entry, size, mtime })
     }
+}
+
+/// Whether a package is the one that the index speaks of: its size, and every byte.
+fn agrees_with_index(job: &Job, identity: &Identity, file: &File, path: &Path) -> Result<(), Reason> {
+    let has = |key: &str| job.base.get(key).is_some();
+    if !(has("SIZE") && has("MD5") && has("SHA1")) {
+        return Err(Reason::Unlisted);
+    }
+    // the time alone tells nothing
+    if let Some(disagreement) = differs_from_file(&job.base, identity).filter(|differs| differs.key == "SIZE") {
+        return Err(Reason::Disagrees(disagreement));
+    }
+    let digests = file_digests(file).map_err(|source| {
+        Reason::Container(Arc::new(GpkgError::Read { path: path.to_owned(), what: "it".to_owned(), source }))
+    })?;
+    differs_from_bytes(&job.base, &digests).map_or(Ok(()), |differs| Err(Reason::Disagrees(differs)))
+}
+
+/// The time, in seconds since the epoch.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 fn shown_path(reader: &Reader, job: &Job) -> PathBuf {

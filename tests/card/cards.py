@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import socket
+import signal
 import subprocess
 import sys
 import time
@@ -33,13 +33,9 @@ for line in sys.stdin:
 
 
 def start_reader():
-    """pcscd, if none runs here: it is ended with the tests; gives the process or None."""
-    with socket.socket(socket.AF_UNIX) as tried:
-        try:
-            tried.connect("/run/pcscd/pcscd.comm")
-            return None
-        except OSError:
-            pass
+    """pcscd, where none but ours can run (see `run`)."""
+    for left in Path("/run/pcscd").glob("*"):
+        left.unlink()
     child = subprocess.Popen(["pcscd", "--foreground"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(100):
         if os.path.exists("/run/pcscd/pcscd.comm"):
@@ -49,16 +45,17 @@ def start_reader():
 
 
 class Card:
-    """One card, with its state in a file, in the reader or not."""
+    """One card, with its state in a folder, in the reader or not."""
 
-    def __init__(self, file, number=NUMBER):
-        self.file, self.number, self.process = Path(file), number, None
+    def __init__(self, folder, number=NUMBER):
+        self.folder, self.number, self.process = Path(folder), number, None
+        self.folder.mkdir(exist_ok=True)
 
     def insert(self):
         """Into the reader; waits until it is seen there."""
         program = os.environ["BINPKG_RESIGN_CARD"]
         self.process = subprocess.Popen(
-            [program, str(self.file), str(self.number)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [program, str(self.folder), str(self.number)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         return self
 
@@ -127,10 +124,22 @@ def make(path, algorithm):
         card.pull()
 
 
+def end_all(home):
+    """Agent, scdaemon and pinentry of this home, at once: an agent that waits for a pinentry obeys nobody, and its
+    scdaemon keeps the card to itself."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(word.startswith(str(home.path).encode()) for word in words):
+            os.kill(int(process.name), signal.SIGKILL)
+
+
 def copy(template, where):
     """The home and the card, for one test."""
     ignored = shutil.ignore_patterns("S.*", ".#lk*", "*.lock")
     shutil.copytree(template / "home", where / "h", ignore=ignored)
     (where / "h").chmod(0o700)
-    shutil.copy(template / "card", where / "card")
+    shutil.copytree(template / "card", where / "card")
     return Home(where / "h"), Card(where / "card")

@@ -240,10 +240,13 @@ def test_what_is_no_package(prefix):
     (category / "odd-2-1.gpkg.tar").write_bytes(good[: len(good) // 2])
     (category / "odd-3-1.gpkg.tar").write_bytes(good)
     os.mkfifo(category / "odd-4-1.gpkg.tar")
-    changed = bytearray(good)
-    place = good.index(b"metadata.tar") + 512 + 20
-    changed[place] ^= 1
-    (prefix.pkgdir / "app-misc/plain/plain-1.0-2.gpkg.tar").write_bytes(changed)
+    # whole, but for a word in metadata that are not packed: only the Manifest tells
+    prefix.variables["BINPKG_COMPRESS"] = "none"
+    prefix.configure()
+    [unpacked] = prefix.make(package("app-misc/plain-1.0", build_id=2, LICENSE="GPL-2 lab-licence"), index=False)
+    changed = (prefix.pkgdir / unpacked).read_bytes()
+    assert changed.count(b"lab-licence") == 1
+    (prefix.pkgdir / unpacked).write_bytes(changed.replace(b"lab-licence", b"lab-licenze"))
     theirs = prefix.clone()
     theirs.run("rm", theirs.pkgdir / "app-misc/odd/odd-4-1.gpkg.tar")
     theirs.reindex()
@@ -338,6 +341,38 @@ def test_a_build_that_ends_meanwhile(prefix):
     assert outcomes(json.loads(out)) == [("listed", path)]
     assert "X-BUILD: has ended\n" in index_of(prefix)
     assert raw_entries(prefix.pkgdir / "Packages") == before
+
+
+@pytest.mark.parametrize("kind", ["die", "eio", "enospc"])
+def test_a_fault_at_every_operation(prefix, kind):
+    """The old index or the new one is there, whole; the next run puts it right, and nothing of ours is left."""
+    rewrite(prefix, lambda text: text.replace("SIZE: ", "SIZE: 1", 1))
+    log = prefix.path / "operations"
+    prefix.clone().resign("index", env={"BINPKG_RESIGN_FAULT_LOG": log})
+    count = len(log.read_text().splitlines())
+    assert count > 5
+    for number in range(1, count + 1):
+        one = prefix.clone()
+        old = raw_entries(one.pkgdir / "Packages")
+        result = one.resign("index", env={"BINPKG_RESIGN_FAULT": f"{number}:{kind}"}, check=None)
+        assert result.status in ((-9,) if kind == "die" else (0, 1, 2)), f"{number}: {result}"
+        now = raw_entries(one.pkgdir / "Packages")
+        assert now == old or one.resign_json("index", "-p")["packages"] == [], number
+        one.resign("index")
+        assert_index_agrees(one)
+        assert not (one.pkgdir / ".binpkg-resign").exists(), number
+
+
+def test_held_packages_are_left_alone(lab, prefix):
+    """Our folder is there, and the index agrees: nothing is written."""
+    path = next(path for path in files_of(prefix.pkgdir) if "plain" in path)
+    held = prefix.held / f"{path}.held"
+    held.parent.mkdir(parents=True)
+    (prefix.pkgdir / ".binpkg-resign").chmod(0o700)
+    held.write_bytes(b"kept")
+    before = (prefix.pkgdir / "Packages").stat().st_mtime_ns, index_of(prefix)
+    assert prefix.resign_json("index")["status"] == "nothing-to-do"
+    assert ((prefix.pkgdir / "Packages").stat().st_mtime_ns, index_of(prefix)) == before and held.exists()
 
 
 def test_nothing_there(lab):

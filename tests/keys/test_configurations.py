@@ -133,7 +133,7 @@ def test_a_lock_of_another_machine(scene, lock):
 
 def test_a_gpg_that_hangs_while_it_verifies(scene):
     """Whatever the reason: it is ended, and everything is held."""
-    wrapper = scene.prefix.write("gpg", '#!/bin/sh\ncase " $* " in *" --verify "*) sleep 600;; *) exec /usr/bin/gpg.real "$@";; esac\n')
+    wrapper = scene.prefix.write("gpg", '#!/bin/sh\ncase " $* " in *" --verify "*) kill -STOP $$;; *) exec /usr/bin/gpg.real "$@";; esac\n')
     wrapper.chmod(0o755)
     script = (
         'cp /usr/bin/gpg "$0/real" && touch "$0/empty" && mount -t tmpfs none /usr/local/sbin 2>/dev/null; '
@@ -204,10 +204,14 @@ def test_another_language(lab):
     keys = ring(lab, "ed25519-locked")
     scene = Scene(lab, keys, ["ours"], copies=3)
     keys.home.pinentry("has no terminal")
-    german = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "LANGUAGE": "de"}
+    locales = lab.directory("l")
+    made = ["localedef", "-i", "de_DE", "-f", "UTF-8", locales / "de_DE.UTF-8"]
+    if not shutil.which("localedef") or run(made, homes.environment(locales), check=None).status > 1:
+        pytest.skip("skipped: no German locale can be made here")
+    german = {"LOCPATH": locales, "LANG": "de_DE.UTF-8", "LC_ALL": "de_DE.UTF-8", "LANGUAGE": "de"}
     words = ["gpg", "--homedir", keys.home.path, "--batch", "--no-tty", "--sign", "--output", "-"]
     said = run(words, homes.environment(keys.home.path) | german, stdin=b"x", check=None).err
-    if "Beglaubigung" not in said and "fehlgeschlagen" not in said:
+    if "Inappropriate ioctl" in said:
         pytest.skip(f"skipped: gpg speaks no German here: {said}")
     answer = scene.apply(env=german, check=1)
     assert "nobody is there to type its passphrase (gpg: Inappropriate ioctl" in answer.records["ours"]["reason"], answer.result
@@ -282,3 +286,77 @@ def test_an_agent_that_cannot_start_is_not_a_missing_key(scene):
     assert "too long for the agent's sockets" in scene.prefix.resign("doctor", check=1).text
     scene.variables(BINPKG_GPG_SIGNING_GPG_HOME=home.path)
     scene.prefix.resign("held", "retry", check=0)
+
+
+# Agents elsewhere
+
+
+def test_an_agent_on_another_machine(scene):
+    """As with a forwarded socket: it goes, everything is held; it comes back. No agent is started in its place."""
+    home, there = scene.ring.home, Home.fresh(scene.lab)
+    there.gpg("--import", stdin=home.gpg("--armor", "--export-secret-keys", scene.ring.ours.key).out.encode())
+    home.kill_agent()
+    for secret in home.path.glob("private-keys-v1.d/*"):
+        secret.unlink()
+    (home.path / "gpg.conf").write_text("no-autostart\n")
+    forward = home.path / "S.gpg-agent"
+    forward.unlink(missing_ok=True)
+    text = f"%Assuan%\nsocket={there.path}/S.gpg-agent.extra\n"
+    forward.write_text(text)
+    there.kill_agent()
+    answer = scene.apply()
+    checked(scene, answer, HELD, "agent")
+    assert answer.records["stranger"]["outcome"] == FOREIGN
+    scene.prefix.resign("doctor", check=1)
+    assert forward.read_text() == text, "an agent has taken the place of the socket"
+    there.start_agent()
+    diagnosis = scene.prefix.resign("doctor", check=None)
+    assert "the signing command works" in diagnosis.text, str(diagnosis)
+    scene.prefix.resign("held", "retry", check=0)
+    assert not list(home.path.glob("private-keys-v1.d/*"))
+
+
+# Every option
+
+PARTS = 4
+# they give the tests nothing to look at: the agent's business, or no options at all
+LEFT_OUT = ("options", "no-options", "homedir")
+
+
+def options():
+    """The options of the gpg that is here."""
+    said = run(["gpg", "--dump-options"], homes.environment("/tmp")).out
+    return [line[2:] for line in said.splitlines() if line.startswith("--") and line[2:] not in LEFT_OUT]
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_option_in_the_homes_gpg_conf(lab, part):
+    """One after the other, without an argument: what is signed is accepted by Portage, all else is held, in time."""
+    scene = Scene(lab, ring(lab, "ed25519"), ("ours", "stranger"), BINPKG_RESIGN_TIMEOUT=LIMIT)
+    pkgdir, settings = scene.prefix.pkgdir, scene.ring.home.path / "gpg.conf"
+    aside = lab.directory("o")
+    shutil.copytree(pkgdir, aside / "pkgdir")
+    signed, wrong = [], []
+    for option in options()[part::PARTS]:
+        shutil.rmtree(pkgdir)
+        shutil.copytree(aside / "pkgdir", pkgdir)
+        settings.write_text(option + "\n")
+        began = time.monotonic()
+        answer = scene.apply()
+        took = time.monotonic() - began
+        kinds = {name: record["outcome"] for name, record in answer.records.items()}
+        if took > IN_TIME or kinds.get("ours") not in (RESIGNED, HELD) or kinds.get("stranger") not in (FOREIGN, HELD):
+            wrong.append((option, took, kinds))
+        if kinds.get("ours") == RESIGNED:
+            kept = aside / option
+            kept.mkdir()
+            shutil.copy(pkgdir / scene.paths["ours"], kept)
+            signed.append(option)
+    settings.unlink()
+    assert not wrong and len(signed) > 10
+    scene.trusts()
+    name = os.path.basename(scene.paths["ours"])
+    for option in signed:
+        shutil.copytree(aside / option, pkgdir / "options" / option)
+    refused = {path: error for path, error in scene.prefix.verify([f"options/{option}/{name}" for option in signed]).items() if error}
+    assert not refused

@@ -9,7 +9,7 @@ import time
 
 from .command import CommandFailed, Result
 
-LIMIT = 12
+LIMIT = 30
 MEMORY = 256 << 20
 
 

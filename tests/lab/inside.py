@@ -190,6 +190,12 @@ def metadata(job):
     return result
 
 
+def examine(job):
+    """Path → every metadata entry of the files that Portage's verification accepts, in one start of Portage."""
+    accepted = [path for path, error in verify({"paths": job["paths"]}).items() if error is None]
+    return metadata({"paths": accepted})
+
+
 def reduce(job):
     """Dependency strings (and LICENSE and the like) reduced by USE, as Portage puts them into the index."""
     from portage.dep import Atom, paren_enclose, use_reduce

@@ -271,6 +271,11 @@ class Prefix:
         answer = self.inside("verify", job).answer
         return {os.path.relpath(path, self.pkgdir): error for path, error in answer.items()}
 
+    def examine(self, paths):
+        """Path below PKGDIR → metadata entry → text, of those that Portage accepts, asking for signatures."""
+        answer = self.inside("examine", {"paths": [str(self.pkgdir / path) for path in paths]}).answer
+        return {os.path.relpath(path, self.pkgdir): entries for path, entries in answer.items()}
+
     def metadata(self, paths=None):
         """Path below PKGDIR → metadata entry → text."""
         paths = files_of(self.pkgdir) if paths is None else paths

@@ -52,20 +52,29 @@ def ended(result):
 
 
 class Builds:
-    """The builds that lie in PKGDIR at one moment, known by their images, whose bytes a new signature leaves alone."""
+    """The builds that lie in PKGDIR at one moment, known by their images, whose bytes a new signature leaves alone.
+
+    They are sound then: take them before anything is spoiled.
+    """
 
     def __init__(self, prefix, paths=None):
         paths = files_of(prefix.pkgdir) if paths is None else paths
         self.bytes = {path: digest(prefix.pkgdir / path) for path in paths}
         self.images = {path: image_of(prefix.pkgdir / path) for path in paths}
+        self._accepted = {}
 
     def missing(self, prefix):
         """Those that are neither in PKGDIR, whole and signed, nor held; by their paths of old."""
         packages, held = _found(prefix.pkgdir)
-        accepted = {path for path, error in prefix.verify([*packages, *held]).items() if error is None}
-        there = {image_of(prefix.pkgdir / path) for path in accepted}
-        as_they_were = {digest(prefix.pkgdir / path) for path in held}
-        return {path for path in self.bytes if self.images[path] not in there and self.bytes[path] not in as_they_were}
+        files = {path: digest(prefix.pkgdir / path) for path in [*packages, *held]}
+        # what they were when they were made by Portage needs no second look, and nothing else a third
+        known = set(self.bytes.values())
+        unseen = [path for path, bytes_of in files.items() if bytes_of not in known and bytes_of not in self._accepted]
+        for path, error in prefix.verify(unseen).items() if unseen else ():
+            self._accepted[files[path]] = error is None
+        whole = [path for path, bytes_of in files.items() if bytes_of in known or self._accepted[bytes_of]]
+        there = {image_of(prefix.pkgdir / path) for path in whole}
+        return {path for path in self.bytes if self.images[path] not in there}
 
 
 def assert_promised(prefix, builds, ended):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.e2e.world import path_of, publish, pull, world
-from tests.lab import NEWEST, assert_all_verify, assert_portage_finds_nothing, files_of
+from tests.lab import NEWEST, assert_all_verify, assert_index_agrees, assert_portage_finds_nothing, files_of, package
 from tests.lab.checks import IGNORED, REMOVED
 from tests.lab.command import base_environment, run
 from tests.lab.prefix import FETCH
@@ -152,12 +152,26 @@ def verify(lab, line):
     assert wrong(type_in(prefix, line, check=1)) == [bad]
 
 
+def sign(lab, line):
+    prefix = host(lab)
+    prefix.features.append("-binpkg-signing")
+    prefix.configure()
+    paths = prefix.make(package("app-misc/unsigned-1", signer="nobody"), package("app-misc/another-1", signer="nobody"), index=False)
+    assert all(prefix.verify(paths).values())
+    prefix.features.remove("-binpkg-signing")
+    prefix.configure()
+    type_in(prefix, line)
+    assert_all_verify(prefix)
+    assert_index_agrees(prefix)
+
+
 SCENES = {
     "binpkg-resign doctor": doctor,
     "binpkg-resign apply --pretend": pretend,
     "FEATURES=-news emerge-webrsync && binpkg-resign apply": webrsync,
     "binpkg-resign apply --all && emaint movebin --fix": movebin,
     "binpkg-resign held retry": held,
+    "binpkg-resign index && binpkg-resign sign --all": sign,
     "binpkg-resign --json verify": verify,
 }
 

@@ -13,7 +13,7 @@ from tests.lab.session import TOP
 
 from .gentoo import version
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "doc/syncing.md", "doc/held-packages.md", "doc/reliability.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "doc/syncing.md", "doc/changing-keys.md", "doc/held-packages.md", "doc/reliability.md")
 
 
 @pytest.fixture(scope="module")

@@ -66,13 +66,9 @@ CHANGES = {
 }
 """What may change, and what a publisher does for it."""
 
-KNOWN = {"PKGDIR": "apply has yet to walk through every PKGDIR of `Settings::other_pkgdirs`"}
-
-
 def cases(changes):
-    """The changes as parameters; those in KNOWN are not expected to go well yet."""
-    marks = {name: [pytest.mark.xfail(reason=KNOWN[name], strict=True)] if name in KNOWN else [] for name in changes}
-    return [pytest.param(change, id=name, marks=marks[name]) for name, change in changes.items()]
+    """The changes as parameters."""
+    return [pytest.param(change, id=name) for name, change in changes.items()]
 
 
 @pytest.mark.parametrize("change", cases(CHANGES))

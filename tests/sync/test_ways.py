@@ -5,16 +5,11 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from tests.lab.checks import index_disagreements
 from tests.lab.session import TOP
 
 from .scene import CLEANED, DUE, MOVED, PATHS, clean, lost, publish, scene
 from .ways import WAYS, NotHere
-
-NET_IS_IN = False
-"""Whether `BINPKG_RESIGN_NET` is supported: what nothing but the net can save is tried then, too."""
 
 EIX_CONF = TOP / "hooks/eix-sync.conf"
 POST_EMERGE = TOP / "hooks/post_emerge"
@@ -101,14 +96,17 @@ def fill(lab, columns):
     return "\n".join(lines), [f"{' / '.join(place)}\n{fault}" for place, (_, fault) in cells.items() if fault]
 
 
-COLUMNS = {"without us": nothing, "hook and recipe": documented}
-NET_COLUMNS = {"net and post_emerge": post_emerge, "net and timer": timer}
+COLUMNS = {
+    "without us": nothing,
+    "hook and recipe": documented,
+    "net and post_emerge": post_emerge,
+    "net and timer": timer,
+}
 
 
-@pytest.mark.parametrize("columns", [COLUMNS, pytest.param(NET_COLUMNS, marks=pytest.mark.skipif(not NET_IS_IN, reason="there is no net yet"))])
-def test_no_package_is_lost(lab, columns, capsys):
+def test_no_package_is_lost(lab, capsys):
     """The table."""
-    table, faults = fill(lab, columns)
+    table, faults = fill(lab, COLUMNS)
     with capsys.disabled():
         print(f"\n{table}")
     assert not faults, "\n\n".join(faults)

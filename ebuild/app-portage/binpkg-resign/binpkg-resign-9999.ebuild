@@ -28,8 +28,8 @@ fi
 LICENSE="GPL-2+"
 # Dependent crate licenses
 LICENSE+="
-	Apache-2.0-with-LLVM-exceptions BSD-2 BSD LGPL-2.1 MIT Unicode-3.0
-	Unlicense ZLIB
+	Apache-2.0 Apache-2.0-with-LLVM-exceptions BSD-2 BSD LGPL-2.1 MIT
+	Unicode-3.0 Unlicense ZLIB
 "
 SLOT="0"
 IUSE="test"

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::Doctor;
 use crate::commands::{Error, Run};
 use crate::package::openpgp::card::{ALL_TRIES, Card};
-use crate::package::openpgp::{Keyring, SignError, Signer, keys};
+use crate::package::openpgp::{Keyring, Owner, SignError, Signer, keys};
 use crate::portage::settings::Signing;
 
 /// A key that expires within this time is warned of.
@@ -43,7 +43,21 @@ pub(super) fn keys_of(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing) -> 
     if usable {
         test_signatures(doctor, run, signing, &keyring)?;
     }
+    signers(doctor, run, &keyring)?;
     clients(doctor, run, &certificate.fingerprint)
+}
+
+/// How many packages which key has signed, by what they say themselves.
+fn signers(doctor: &mut Doctor, run: &Run<'_>, keyring: &Keyring) -> Result<(), Error> {
+    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
+    for signers in run.signers_by(keyring, &pkgdir)? {
+        match signers.owner {
+            Owner::Configured | Owner::Other => doctor.ok("signers", signers.text()),
+            Owner::Former => doctor.warn("signers", signers.text(), &signers.advice()),
+            Owner::InHome(_) => doctor.problem("signers", signers.text(), &signers.advice()),
+        }
+    }
+    Ok(())
 }
 
 /// What is to be said of a signing key that expires soon.

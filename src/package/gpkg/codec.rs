@@ -10,8 +10,8 @@ use regex::Regex;
 
 use super::{Compression, GpkgError};
 
-/// Portage's command lines (`portage.util.compression_probe._compressors`): to pack, to unpack, and to unpack if that
-/// comes to nothing.
+/// Portage's command lines (`portage.util.compression_probe._compressors`): to pack, to unpack, and to unpack where that
+/// one turns out empty.
 fn templates(compression: Compression) -> (&'static str, &'static str, &'static str) {
     match compression {
         Compression::None => ("", "", ""),

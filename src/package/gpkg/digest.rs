@@ -54,7 +54,7 @@ pub(super) struct FilePart<'f> {
     pub offset: u64,
     /// How many there are.
     pub size: u64,
-    /// How many make the first chunk: none for as many as any other.
+    /// The size of the first chunk in bytes; 0 for the same as of the others.
     pub first: usize,
 }
 

@@ -193,11 +193,26 @@ impl Container {
     /// # Errors
     /// The Manifest cannot be read.
     pub fn has_signatures(&self) -> Result<bool, GpkgError> {
+        let has_member = self.members.iter().any(|member| member.kind == MemberKind::Signature);
+        Ok(has_member || self.has_signed_manifest()?)
+    }
+
+    fn has_signed_manifest(&self) -> Result<bool, GpkgError> {
         const MARK: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
-        if self.members.iter().any(|member| member.kind == MemberKind::Signature) {
-            return Ok(true);
-        }
         Ok(self.manifest_bytes()?.windows(MARK.len()).any(|window| window == MARK))
+    }
+
+    /// The first part that should have a signature and has none: the Manifest, or a member with data.
+    ///
+    /// # Errors
+    /// The Manifest cannot be read.
+    pub fn part_without_signature(&self) -> Result<Option<String>, GpkgError> {
+        if !self.has_signed_manifest()? {
+            return Ok(Some(MemberKind::MANIFEST.to_owned()));
+        }
+        let is_data = |kind| !matches!(kind, MemberKind::Version | MemberKind::Manifest | MemberKind::Signature);
+        let bare = self.members.iter().find(|member| is_data(member.kind) && self.signature_of(member).is_none());
+        Ok(bare.map(|member| member.name.clone()))
     }
 
     /// The bytes of the Manifest, signature and all.

@@ -102,6 +102,43 @@ impl<'c> Draft<'c> {
         Ok(draft)
     }
 
+    /// Writes the start of a container whose members stay what they are and get their first signatures: the metadata with
+    /// `metadata_signature`, over the very bytes, and the image. The prefix stays, too. Everything is checked against
+    /// `manifest`. `mtime` is the time of the new members, in seconds since the epoch.
+    ///
+    /// # Errors
+    /// A member cannot be read or written or differs from what the Manifest says; or there are other members, which
+    /// would stay without a signature, and which no Portage writes.
+    pub fn begin_unsigned(
+        out: File,
+        old: &'c Container,
+        manifest: &'c Manifest,
+        metadata_signature: &[u8],
+        mtime: u64,
+    ) -> Result<Draft<'c>, GpkgError> {
+        let known = |member: &Member| !matches!(member.kind(), MemberKind::Other | MemberKind::Signature);
+        let (prefix, format) = (old.prefix().to_owned(), old.format());
+        if !old.members().iter().all(known) {
+            let why = "it has members besides metadata and image, or is signed in part";
+            return Err(GpkgError::New { path: old.path().to_owned(), name: prefix, why });
+        }
+        let version_line = manifest.line(MemberKind::VERSION)?;
+        let version = match old.member(MemberKind::VERSION) {
+            Some(member) => old.read_verified(member, version_line, SMALL_MEMBER_LIMIT)?,
+            None => Vec::new(),
+        };
+        let metadata = old.metadata().0;
+        let signature_name = format!("{}.sig", metadata.name());
+        let lines = vec![version_line.clone()];
+        let mut draft = Draft { out: Output::new(out), old, manifest, prefix, mtime, format, image_at: 0, lines };
+        draft.write_member(MemberKind::VERSION, &version, &Attributes::new(mtime))?;
+        draft.copy_member(metadata)?;
+        draft.lines.push(ManifestLine::of(&signature_name, metadata_signature));
+        draft.write_member(&signature_name, metadata_signature, &Attributes::new(mtime))?;
+        draft.image_at = draft.copy_member(old.image().0)?;
+        Ok(draft)
+    }
+
     /// The image in the new file, to be signed by a new key.
     #[must_use]
     pub fn image(&self) -> MemberReader<'_> {

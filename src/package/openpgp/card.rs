@@ -1,10 +1,8 @@
 //! What the card in the reader is and says, through the agent; no PIN is needed, and none is tried.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use super::talk::{Ended, Patience, converse};
+use super::agent;
 
 /// The card that is in the reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,23 +18,11 @@ pub struct Card {
 /// How many wrong PINs a card takes that has seen none.
 pub const ALL_TRIES: u32 = 3;
 
-/// How long a card is given to answer: one that waits for a PIN answers nobody.
-const LIMIT: Duration = Duration::from_secs(5);
-
 impl Card {
     /// Asks the agent of this home; none where no OpenPGP card is there, or nobody answers.
     #[must_use]
     pub fn in_reader(home: &Path) -> Option<Card> {
-        let mut command = Command::new("gpg-connect-agent");
-        command.arg("--homedir").arg(home).args(["SCD SERIALNO openpgp", "SCD GETATTR CHV-STATUS", "/bye"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().ok()?;
-        let patience = Patience::new(LIMIT, std::sync::Arc::default());
-        let talk = converse(&mut child, std::io::empty(), 1 << 16, &patience).ok()?;
-        if talk.ended != Ended::ByItself {
-            return None;
-        }
-        Card::of_status(&String::from_utf8_lossy(&talk.out))
+        Card::of_status(&agent::ask(home, &["SCD SERIALNO openpgp", "SCD GETATTR CHV-STATUS"])?)
     }
 
     /// Reads scdaemon's status lines.

@@ -112,6 +112,10 @@ impl Gpg<'_> {
         command.arg("--homedir").arg(self.home).args(["--batch", "--no-tty", "--yes"]);
         if self.options == Options::None {
             command.arg("--no-options");
+            if super::reasons::configured(self.home, &["no-autostart"]).is_some() {
+                // the agent is somewhere else: one started here would take its socket away
+                command.arg("--no-autostart");
+            }
         }
         // what a configuration may have sent elsewhere; no lock is waited for that another machine may have left
         command.args([

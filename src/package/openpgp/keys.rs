@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use super::agent;
 use super::certificate::{Certificate, KeyFacts};
 use super::gpg::{Answer, Gpg, GpgError, Options};
 use super::key_error::KeyError;
@@ -84,12 +85,14 @@ impl Keyring {
         if found.is_empty() {
             return Err(KeyError::Missing { home: home.to_owned(), key: key.to_owned() });
         }
-        let agent = ask_agent(&gpg, &mut found);
+        let asked = ask_agent(&gpg, &mut found);
         let (signing, unusable) = choose(found, home, key, name)
             .ok_or_else(|| KeyError::Missing { home: home.to_owned(), key: key.to_owned() })?;
         // that the agent cannot be asked explains why it has no secret key
-        let unusable = match (unusable, agent) {
+        let unusable = match (unusable, asked) {
             (Some(KeyError::NoSecret { .. }), Err(error)) => Some(error),
+            // signing will tell
+            (Some(KeyError::NoSecret { .. }), Ok(())) if agent::is_elsewhere(home) => None,
             (unusable, _) => unusable,
         };
         let exact = (key.ends_with('!')).then(|| signing.key(name).map(|k| k.fingerprint.clone())).flatten();
@@ -219,6 +222,24 @@ impl Keyring {
         std::iter::once(&self.signing).chain(&self.migrated).find(|certificate| certificate.key(id).is_some())
     }
 
+    /// Whose the key `id` (fingerprint or long key id) is, by the setting and the signing home.
+    ///
+    /// # Errors
+    /// gpg could not say.
+    pub fn owner(&self, id: &str) -> Result<Owner, GpgError> {
+        if self.find(id).is_some() {
+            return Ok(if self.is_former(id) { Owner::Former } else { Owner::Configured });
+        }
+        match (self.secret_half_of(id)?, &self.origin) {
+            (SecretHalf::InHome, Some(Origin { program, home, options, .. })) => {
+                let gpg = Gpg { program, home, options: *options, patience: &self.patience };
+                let certificate = list(&gpg, id)?.into_iter().next();
+                Ok(certificate.map_or(Owner::Other, |certificate| Owner::InHome(certificate.fingerprint)))
+            }
+            _ => Ok(Owner::Other),
+        }
+    }
+
     /// Whether the signing home has the secret half of a key that is none of ours. The agent is not asked: it may be
     /// what does not answer.
     pub(super) fn secret_half_of(&self, id: &str) -> Result<SecretHalf, GpgError> {
@@ -265,6 +286,19 @@ impl Keyring {
     pub fn verifier(&self) -> Result<Verifier<'_>, VerifyError> {
         Verifier::new(self, self.private_home.path(), &self.watchdog)
     }
+}
+
+/// Whose a key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// Ours: it signs now.
+    Configured,
+    /// Ours, and replaced by another one, or expired.
+    Former,
+    /// Its secret half is in the signing home, but it is not the configured key; the fingerprint of its certificate.
+    InHome(String),
+    /// Nobody's here.
+    Other,
 }
 
 /// How far a keyring trusts a key.

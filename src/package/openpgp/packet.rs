@@ -7,28 +7,59 @@
 /// # Errors
 /// It is not one version 4 or 6 signature, so that nobody can tell.
 pub(super) fn signer_of(armored: &[u8]) -> Result<Option<String>, Malformed> {
+    const SIGNERS_USER_ID: u8 = 28;
     let bytes = dearmored(armored)?;
-    let body = signature_packet(&bytes)?;
-    let hashed = match body {
-        // version, type, two algorithms, then the length
-        [4, _, _, _, high, low, rest @ ..] => rest.get(..usize::from(u16::from_be_bytes([*high, *low]))),
-        [6, _, _, _, a, b, c, d, rest @ ..] => {
-            usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).ok().and_then(|length| rest.get(..length))
-        }
-        _ => None,
+    let [hashed, _] = areas(signature_packet(&bytes)?)?;
+    let found = subpacket(hashed, SIGNERS_USER_ID)?;
+    Ok(found.map(|user_id| String::from_utf8_lossy(user_id).into_owned()))
+}
+
+/// The key that a signature, armored or the end of a clear-signed text, says it is by: a fingerprint, or else a key id,
+/// in capitals. Nothing is verified; none where it says nothing, or is none.
+#[must_use]
+pub fn maker_of(armored: &[u8]) -> Option<String> {
+    const ISSUER: u8 = 16;
+    const ISSUER_FINGERPRINT: u8 = 33;
+    let bytes = dearmored(armored).ok()?;
+    let areas = areas(signature_packet(&bytes).ok()?).ok()?;
+    let look = |kind| areas.into_iter().find_map(|area| subpacket(area, kind).ok().flatten());
+    // before the fingerprint stands the version of the key
+    let id = look(ISSUER_FINGERPRINT).and_then(|body| body.get(1..)).or_else(|| look(ISSUER))?;
+    (!id.is_empty()).then(|| id.iter().map(|byte| format!("{byte:02X}")).collect())
+}
+
+/// The subpackets of a signature: those that it signs, and those that it does not.
+fn areas(body: &[u8]) -> Result<[&[u8]; 2], Malformed> {
+    // version, type, two algorithms, then each area after its length
+    let (&version, rest) = body.split_first().ok_or(Malformed)?;
+    let width = match version {
+        4 => 2,
+        6 => 4,
+        _ => return Err(Malformed),
     };
-    let mut rest = hashed.ok_or(Malformed)?;
+    let mut rest = rest.get(3..).ok_or(Malformed)?;
+    let mut found: [&[u8]; 2] = [&[], &[]];
+    for area in &mut found {
+        let (length, after) = rest.split_at_checked(width).ok_or(Malformed)?;
+        let length = length.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
+        (*area, rest) = after.split_at_checked(length).ok_or(Malformed)?;
+    }
+    Ok(found)
+}
+
+/// The body of the first subpacket of this kind.
+fn subpacket(area: &[u8], wanted: u8) -> Result<Option<&[u8]>, Malformed> {
+    const CRITICAL: u8 = 0x80;
+    let mut rest = area;
     while !rest.is_empty() {
         let (length, after) = length_of(rest)?;
-        let subpacket = after.get(..length).ok_or(Malformed)?;
-        rest = after.get(length..).unwrap_or_default();
-        const SIGNERS_USER_ID: u8 = 28;
-        const CRITICAL: u8 = 0x80;
-        if let Some((kind, user_id)) = subpacket.split_first()
-            && kind & !CRITICAL == SIGNERS_USER_ID
+        let (subpacket, next) = after.split_at_checked(length).ok_or(Malformed)?;
+        if let Some((kind, body)) = subpacket.split_first()
+            && kind & !CRITICAL == wanted
         {
-            return Ok(Some(String::from_utf8_lossy(user_id).into_owned()));
+            return Ok(Some(body));
         }
+        rest = next;
     }
     Ok(None)
 }

@@ -149,9 +149,10 @@ fn processes_in(home: &Path) -> Vec<Pid> {
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
             let words = std::fs::read(entry.path().join("cmdline")).ok()?;
-            let mut words = words.split(|byte| *byte == 0);
-            words.find(|word| *word == b"--homedir")?;
-            (words.next() == Some(home.as_os_str().as_encoded_bytes())).then_some(pid)
+            // `--homedir HOME`, or since gpgme 1.24 `--homedir=HOME`
+            let names =
+                |word: &[u8]| word.strip_prefix(b"--homedir=").unwrap_or(word) == home.as_os_str().as_encoded_bytes();
+            words.split(|byte| *byte == 0).any(names).then_some(pid)
         })
         .collect()
 }

@@ -14,7 +14,7 @@ use super::super::folder::{Folder, Identity, Opened};
 use super::commit::sync_folders;
 use super::journal::{Journal, Record, Remark};
 use super::{Caught, Net, Store, state, warn_of};
-use crate::portage::names::{BuildId, PkgPath};
+use crate::portage::names::{BuildId, PkgPath, SUFFIX};
 
 /// So many packages get their backups before the first flush, so that those that Portage meets first are safe at once.
 const FIRST_CHUNK: usize = 16;
@@ -26,6 +26,8 @@ const NAME_LIMIT: usize = 255;
 const HELD_LIMIT: u32 = 99_999;
 /// What stands for a slash in the name of a backup that has no folder of its own; no package has it in its name (PMS 3.1).
 const FLAT_SLASH: &str = "~";
+/// What stands where a name is cut, and makes no path.
+const CUT: &str = "~~";
 
 /// A package that Portage's pass would remove.
 #[derive(Debug, Clone)]
@@ -429,16 +431,20 @@ fn held_name(stem: &str, number: u32) -> String {
     if number == 1 { format!("{stem}.held") } else { format!("{stem}.held.{number}") }
 }
 
-/// The name of a backup in `held` itself. One that is too long is cut; whose it is then only the journal and the
-/// package itself tell.
+/// The name of a backup in `held` itself. One that is too long is cut; whose it is then only the journal tells, until
+/// somebody looks into the package.
 fn flat_name(path: &PkgPath) -> String {
     let flat = path.as_str().replace('/', FLAT_SLASH);
-    let room = NAME_LIMIT - ".held.99999".len();
-    let mut end = room.min(flat.len());
-    while !flat.is_char_boundary(end) {
+    let stem = flat.strip_suffix(SUFFIX).unwrap_or(&flat);
+    let room = NAME_LIMIT - ".held.99999".len() - SUFFIX.len();
+    if stem.len() <= room {
+        return flat;
+    }
+    let mut end = room - CUT.len();
+    while !stem.is_char_boundary(end) {
         end -= 1;
     }
-    flat.get(..end).unwrap_or_default().to_owned()
+    format!("{}{CUT}{SUFFIX}", stem.get(..end).unwrap_or_default())
 }
 
 /// The path below PKGDIR of a held file, from its name below the folder `held`.

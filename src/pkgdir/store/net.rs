@@ -47,7 +47,7 @@ pub(crate) enum NetPlace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetState {
     /// The index: device, inode, size, time of change in seconds and nanoseconds.
-    index: [i64; 5],
+    index: [i128; 5],
     /// What Portage remembered of the update files: path and mtime in seconds.
     pub(crate) mtimes: HashMap<String, i64>,
     /// When it was filled, in seconds since the epoch.

@@ -17,6 +17,9 @@ impl Settings {
     /// The configuration of the running root, where that is not the target (`ROOT=/elsewhere emerge …`); `None` where
     /// it is. Portage then runs its update pass for both, each over the PKGDIR of its configuration (3.0.67 and newer;
     /// `_do_pkg_moves`, `run_action`). The repositories are the same for both.
+    ///
+    /// # Errors
+    /// A configuration cannot be read or understood.
     pub fn running_root(&self) -> Result<Option<Settings>, SettingsError> {
         let roots = self.roots()?;
         if roots.root == "/" && roots.eprefix == roots.broot {
@@ -36,6 +39,9 @@ impl Settings {
 
     /// The mtimedb of a second update pass that Portage runs over the same PKGDIR: that of the running root, where it
     /// is not the target. An update file is pending if either of the two does not know it.
+    ///
+    /// # Errors
+    /// A configuration cannot be read or understood.
     pub fn second_mtimedb_path(&self) -> Result<Option<PathBuf>, SettingsError> {
         match self.running_root()? {
             Some(running) if real(running.pkgdir()?) == real(self.pkgdir()?) => running.mtimedb_path().map(Some),
@@ -82,6 +88,9 @@ impl Settings {
 
     /// Whether Portage's pass believes the index (`FEATURES=pkgdir-index-trusted`), rather than read every file. In a
     /// hook it does only if the files say so as well: the sync may have brought a profile that says otherwise.
+    ///
+    /// # Errors
+    /// A configuration cannot be read or understood.
     pub fn trusts_index(&self) -> Result<bool, SettingsError> {
         const FEATURE: &str = "pkgdir-index-trusted";
         let in_files = match self.files_alone()? {
@@ -94,6 +103,9 @@ impl Settings {
     /// Configurations with another PKGDIR that Portage's passes go over as well, or may go over: that of the running
     /// root where it is not the target; and in a hook that of the files, which the sync may have changed.
     /// None where the command line names one PKGDIR.
+    ///
+    /// # Errors
+    /// A configuration cannot be read or understood.
     pub fn other_pkgdirs(&self) -> Result<Vec<Settings>, SettingsError> {
         let mut others: Vec<Settings> = Vec::new();
         if self.pkgdir_given.is_some() {

@@ -12,7 +12,7 @@ use super::UpdatesError;
 use crate::portage::bounded;
 
 /// The most bytes of an mtimedb that are read.
-const LIMIT: u64 = 256 << 20;
+const LIMIT: u64 = 64 << 20;
 
 /// Portage's `$EROOT/var/cache/edb/mtimedb`, of which only the update files' mtimes are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,15 +1,16 @@
 //! What opcard needs besides trussed's core: PINs, wrapped keys, large data, RSA.
 
-use trussed::Error;
-use trussed::api::{Reply, Request, reply, request};
 use trussed::backend::{Backend as _, BackendId};
 use trussed::platform::Platform;
 use trussed::serde_extensions::{ExtensionDispatch, ExtensionId, ExtensionImpl};
 use trussed::service::ServiceResources;
-use trussed::types::{Bytes, Context, Location};
+use trussed::types::Context;
 use trussed_auth::AuthExtension;
 use trussed_auth_backend::{AuthBackend, AuthContext, FilesystemLayout, MAX_HW_KEY_LEN};
 use trussed_chunked::ChunkedExtension;
+use trussed_core::Error;
+use trussed_core::api::{Reply, Request, reply, request};
+use trussed_core::types::{Bytes, Location};
 use trussed_rsa_alloc::SoftwareRsa;
 use trussed_staging::{StagingBackend, StagingContext};
 use trussed_wrap_key_to_file::WrapKeyToFileExtension;

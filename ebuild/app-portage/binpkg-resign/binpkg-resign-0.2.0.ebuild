@@ -49,6 +49,7 @@ CRATES="
 	filetime@0.2.29
 	find-msvc-tools@0.1.15
 	flate2@1.1.11
+	getrandom@0.3.4
 	getrandom@0.4.3
 	gpg-error@0.6.2
 	gpgme-sys@0.11.0
@@ -58,6 +59,7 @@ CRATES="
 	hybrid-array@0.4.15
 	indexmap@2.14.2
 	indicatif@0.18.6
+	insta@1.49.0
 	is_terminal_polyfill@1.70.2
 	itoa@1.0.19
 	jiff-core@0.1.8
@@ -72,14 +74,22 @@ CRATES="
 	memchr@2.8.3
 	memoffset@0.7.1
 	miniz_oxide@0.9.1
+	num-traits@0.2.19
 	once_cell@1.21.4
 	once_cell_polyfill@1.70.2
 	pkg-config@0.3.34
 	portable-atomic-util@0.2.8
 	portable-atomic@1.15.0
+	ppv-lite86@0.2.21
 	proc-macro2@1.0.107
+	proptest@1.11.0
 	quote@1.0.47
+	r-efi@5.3.0
 	r-efi@6.0.0
+	rand@0.9.5
+	rand_chacha@0.9.0
+	rand_core@0.9.5
+	rand_xorshift@0.4.0
 	regex-automata@0.4.19
 	regex-syntax@0.8.12
 	regex@1.13.2
@@ -95,6 +105,7 @@ CRATES="
 	signal-hook-registry@1.4.8
 	signal-hook@0.3.18
 	simd-adler32@0.3.10
+	similar@2.7.0
 	smallvec@1.16.6
 	static_assertions@1.1.0
 	strsim@0.11.1
@@ -111,10 +122,12 @@ CRATES="
 	toml_datetime@0.6.11
 	toml_edit@0.22.27
 	typenum@1.20.1
+	unarray@0.1.4
 	unicode-ident@1.0.27
 	unit-prefix@0.5.2
 	utf8parse@0.2.2
 	version-compare@0.2.1
+	wasip2@1.0.1+wasi-0.2.4
 	winapi-i686-pc-windows-gnu@0.4.0
 	winapi-x86_64-pc-windows-gnu@0.4.0
 	winapi@0.3.9
@@ -132,6 +145,9 @@ CRATES="
 	winnow@0.7.15
 	winreg@0.10.1
 	winreg@0.52.0
+	wit-bindgen@0.46.0
+	zerocopy-derive@0.8.64
+	zerocopy@0.8.64
 	zlib-rs@0.6.8
 	zmij@1.0.23
 	zstd-safe@7.4.1
@@ -161,8 +177,8 @@ fi
 LICENSE="GPL-2+"
 # Dependent crate licenses
 LICENSE+="
-	Apache-2.0-with-LLVM-exceptions BSD-2 BSD LGPL-2.1 MIT Unicode-3.0
-	Unlicense ZLIB
+	Apache-2.0 Apache-2.0-with-LLVM-exceptions BSD-2 BSD LGPL-2.1 MIT
+	Unicode-3.0 Unlicense ZLIB
 "
 SLOT="0"
 IUSE="test"

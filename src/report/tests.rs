@@ -1,0 +1,119 @@
+//! Everything that people read of a report, as it stands: `INSTA_UPDATE=always cargo test` writes the files anew, for
+//! somebody to read.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::pkgdir::PkgdirError;
+use crate::pkgdir::store::Remark;
+use crate::plan::{Change, Doom};
+use crate::portage::names::{BuildId, PkgPath};
+
+const UPDATE: &str = "move dev-util/strace dev-debug/strace";
+
+/// An outcome of `app-misc/NAME-1`, build 1.
+fn outcome(name: &str, kind: OutcomeKind, reason: Option<Reason>) -> Outcome {
+    Outcome {
+        path: format!("app-misc/{name}/{name}-1-1.gpkg.tar"),
+        cpv: format!("app-misc/{name}-1"),
+        build_id: BuildId::new("1"),
+        kind,
+        new_path: (kind == OutcomeKind::Moved).then(|| PkgPath::new("dev-debug/new/new-1-1.gpkg.tar").unwrap()),
+        changes: vec![Change { update: UPDATE.into(), keys: vec!["RDEPEND".into(), "BDEPEND".into()] }],
+        reason,
+        since: None,
+        size: None,
+    }
+}
+
+fn report(command: &'static str, mode: Mode, outcomes: Vec<Outcome>) -> Report {
+    let mut report = Report::new(command, mode, outcomes, Duration::ZERO);
+    report.seconds = 0.0;
+    report
+}
+
+fn no_space() -> Reason {
+    let source = std::io::Error::from_raw_os_error(28);
+    let path = "/var/cache/binpkgs/.binpkg-resign".into();
+    Reason::Pkgdir(Arc::new(PkgdirError::Io { action: "create", path, source }))
+}
+
+/// One of every outcome, and more than one of what comes in groups.
+fn every_outcome() -> Vec<Outcome> {
+    let locked = || Reason::Remembered(Remark { code: "sign".into(), text: "the key is locked".into() });
+    vec![
+        outcome("resigned", OutcomeKind::Resigned, None),
+        outcome("moved", OutcomeKind::Moved, None),
+        outcome("restored", OutcomeKind::Restored, None),
+        outcome("held", OutcomeKind::Held, Some(locked())),
+        outcome("held-too", OutcomeKind::Held, Some(locked())),
+        outcome("endless", OutcomeKind::Held, Some(Reason::Doomed(Doom::Endless { update: UPDATE.into() }))),
+        outcome("exposed", OutcomeKind::Exposed, Some(no_space())),
+        outcome("foreign", OutcomeKind::Foreign, Some(Reason::Foreign(vec!["0123456789ABCDEF".into()]))),
+        outcome("missing", OutcomeKind::Skipped, Some(Reason::Missing)),
+    ]
+}
+
+fn all_ways(name: &str, report: &Report) {
+    for (detail, word) in [(Detail::Quiet, "quiet"), (Detail::Normal, "normal"), (Detail::Verbose, "verbose")] {
+        insta::assert_snapshot!(format!("{name}-{word}"), report.to_text(Style::Plain, detail));
+    }
+}
+
+#[test]
+fn every_outcome_is_told() {
+    all_ways("apply", &report("apply", Mode::Real, every_outcome()));
+    all_ways("apply-pretend", &report("apply", Mode::Pretend, every_outcome()));
+    let report = report("apply", Mode::Real, every_outcome());
+    insta::assert_snapshot!(
+        "apply-coloured",
+        report.to_text(Style::Coloured, Detail::Normal).escape_debug().to_string()
+    );
+    insta::assert_snapshot!("apply-json", report.to_json().unwrap());
+}
+
+#[test]
+fn little_is_said_where_little_was_done() {
+    all_ways("nothing", &report("apply", Mode::Real, Vec::new()));
+    all_ways("nothing-pretend", &report("apply", Mode::Pretend, Vec::new()));
+    all_ways("still-held", &Report { still_held: 1, ..report("apply", Mode::Real, Vec::new()) });
+    let why = Some("FEATURES lacks binpkg-signing".to_owned());
+    all_ways(
+        "not-configured",
+        &Report { status: Status::NotConfigured, why, ..report("apply", Mode::Real, Vec::new()) },
+    );
+    insta::assert_snapshot!(
+        "error-json",
+        Report::of_error("apply", Mode::Pretend, "make.conf: broken".into()).to_json().unwrap()
+    );
+}
+
+#[test]
+fn held_packages_are_listed_and_given_up() {
+    let given_up = outcome("held", OutcomeKind::Skipped, Some(Reason::GivenUp));
+    all_ways("held-none", &report("held", Mode::Real, Vec::new()));
+    all_ways("held-given-up", &report("held", Mode::Real, vec![given_up]));
+}
+
+#[test]
+fn the_exit_status_comes_from_the_outcomes_alone() {
+    let status = |kind, reason| report("apply", Mode::Real, vec![outcome("x", kind, reason)]).exit_status();
+    assert_eq!(status(OutcomeKind::Resigned, None), 0);
+    assert_eq!(status(OutcomeKind::Restored, None), 0);
+    assert_eq!(status(OutcomeKind::Foreign, Some(Reason::Foreign(Vec::new()))), 0);
+    assert_eq!(status(OutcomeKind::Skipped, Some(Reason::Missing)), 0);
+    assert_eq!(status(OutcomeKind::Held, Some(Reason::Gone)), 1);
+    assert_eq!(status(OutcomeKind::Exposed, Some(no_space())), 1);
+    // what a rekey could not sign
+    assert_eq!(status(OutcomeKind::Skipped, Some(no_space())), 1);
+}
+
+#[test]
+fn nothing_in_a_name_moves_the_cursor() {
+    let text = "a\u{1b}[2Jb\u{202e}c\u{7}\n";
+    assert_eq!(printable(text), "a\\u{1b}[2Jb\\u{202e}c\\u{7}\\u{a}");
+    let mut evil = outcome("x", OutcomeKind::Held, Some(Reason::Foreign(vec!["\u{1b}]0;owned\u{7}".into()])));
+    evil.cpv = "a/\u{1b}[31mb-1".into();
+    let text = report("apply", Mode::Real, vec![evil]).to_text(Style::Plain, Detail::Verbose);
+    assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
+}
