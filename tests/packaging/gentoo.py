@@ -28,7 +28,7 @@ PACKAGES = (
     "virtual/pkgconfig-3",
 )
 
-LICENSES = "Apache-2.0-with-LLVM-exceptions BSD BSD-2 GPL-2 GPL-2+ LGPL-2.1 MIT Unicode-3.0 Unlicense ZLIB"
+LICENSES = "Apache-2.0 Apache-2.0-with-LLVM-exceptions BSD BSD-2 GPL-2 GPL-2+ LGPL-2.1 MIT Unicode-3.0 Unlicense ZLIB"
 
 
 def version():

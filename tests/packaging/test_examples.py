@@ -16,6 +16,7 @@ from tests.lab.command import base_environment, run
 from tests.lab.prefix import FETCH
 from tests.lab.serve import served
 from tests.lab.session import TOP
+from tests.sync.ways import WAYS
 
 LAYOUT = "multi-instance"
 CONCERNED = [path_of(LAYOUT, cpv) for cpv in ("dev-libs/slotted-2.0", "app-misc/oldname-1.0-r1", "app-misc/user-1")]
@@ -165,10 +166,16 @@ def sign(lab, line):
     assert_index_agrees(prefix)
 
 
+def in_the_table(lab, line):
+    """Run, among all ways of syncing, by tests/sync/test_ways.py."""
+    assert line in {way.recipe for way in WAYS}
+
+
 SCENES = {
     "binpkg-resign doctor": doctor,
     "binpkg-resign apply --pretend": pretend,
-    "FEATURES=-news emerge-webrsync && binpkg-resign apply": webrsync,
+    "git -C /var/db/repos/gentoo pull && binpkg-resign apply": in_the_table,
+    "EMERGE_DEFAULT_OPTS=--package-moves=n emerge-webrsync && binpkg-resign apply": webrsync,
     "binpkg-resign apply --all && emaint movebin --fix": movebin,
     "binpkg-resign held retry": held,
     "binpkg-resign index && binpkg-resign sign --all": sign,
@@ -188,7 +195,7 @@ def test_no_scene_is_left_over():
 
 
 def test_webrsync_without_the_words_before_it(lab):
-    """Why the example has FEATURES=-news: with Gentoo's default, emerge-webrsync ends with an emerge."""
+    """Why the example keeps package moves from that emerge: with Gentoo's default, emerge-webrsync ends with an emerge."""
     with webrsync_host(lab) as prefix:
         type_in(prefix, "emerge-webrsync && binpkg-resign apply", check=None)
         assert not set(CONCERNED) & set(files_of(prefix.pkgdir))
