@@ -89,7 +89,7 @@ pub enum Command {
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
     },
-    /// Check that signing, keys, hook, PKGDIR and index are in order, and say how to mend what is not
+    /// Check that signing, keys, hook, PKGDIR and index are in order, and say how to fix what is not
     Doctor,
     /// Sign again what a migrated key has signed (BINPKG_GPG_SIGNING_KEY_MIGRATION)
     Rekey {

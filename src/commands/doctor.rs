@@ -1,4 +1,4 @@
-//! `doctor`: whether signing, keys, hook, PKGDIR and index are in order, and how to mend what is not.
+//! `doctor`: whether signing, keys, hook, PKGDIR and index are in order, and how to fix what is not.
 
 mod keys;
 mod own;
@@ -34,7 +34,7 @@ pub(crate) struct Check {
     pub state: State,
     /// What was found.
     pub text: String,
-    /// How to mend it.
+    /// How to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
