@@ -53,7 +53,7 @@ def test_the_next_emerge(prefix):
     found = checks(prefix)
     assert "pending" not in found
     state, text = found["processed"]
-    assert state == "warning" and "1 signed packages" in text and "dev-util/strace-6.6" in text, text
+    assert state == "warning" and "1 signed package with" in text and "dev-util/strace-6.6" in text, text
     # what it advises helps
     prefix.resign("apply", "--all")
     assert "processed" not in checks(prefix)
