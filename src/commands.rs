@@ -113,15 +113,11 @@ impl Run<'_> {
 
     /// The updates to apply, in Portage's order.
     fn updates(&self, selection: Selection) -> Result<UpdateSet, Error> {
-        match selection {
-            Selection::Pending => self.updates_not_in(&self.remembered()?),
-            Selection::All => Ok(UpdateSet::read(&self.sources()?, &Mtimedb::default(), selection)),
-        }
-    }
-
-    /// The updates whose files are not, or not as they are, among those remembered.
-    fn updates_not_in(&self, remembered: &Mtimedb) -> Result<UpdateSet, Error> {
-        Ok(UpdateSet::read(&self.sources()?, remembered, Selection::Pending))
+        let remembered = match selection {
+            Selection::Pending => self.remembered()?,
+            Selection::All => Mtimedb::default(),
+        };
+        Ok(UpdateSet::read(&self.sources()?, &remembered, selection))
     }
 
     /// Where the repositories have their updates.

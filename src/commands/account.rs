@@ -79,8 +79,11 @@ impl Account {
             let is_held = settled.held.as_ref().is_some_and(|held| store.holds(held));
             if settled.outcome.kind == OutcomeKind::Held && settled.held.is_some() && !is_held {
                 // its batch was cut short, and finished by the next one
-                let moved = settled.outcome.new_path.is_some();
-                settled.outcome.kind = if moved { OutcomeKind::Moved } else { OutcomeKind::Resigned };
+                settled.outcome.kind = match settled.history {
+                    _ if settled.outcome.new_path.is_some() => OutcomeKind::Moved,
+                    History::Removed => OutcomeKind::Restored,
+                    History::New | History::HeldBefore => OutcomeKind::Resigned,
+                };
                 settled.outcome.reason = None;
             }
         }

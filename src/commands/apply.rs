@@ -66,11 +66,10 @@ fn walk(run: &Run<'_>, selection: Selection, account: &mut Account) -> Result<()
     let planned_from = pkgdir.index_identity();
     let mut concerned = run.concerned(&updates, &pkgdir)?;
     concerned.only_hold = concerned.only_hold.or(no_net);
-    let situation =
-        Situation { signing: &signing, updates: &updates, pkgdir: &pkgdir, planned_from, net: net.as_ref() };
+    let situation = Situation { signing: &signing, updates: &updates, pkgdir: &pkgdir, planned_from };
     match run.mode {
-        Mode::Pretend => pretend(run, &situation, concerned, account),
-        Mode::Real => save(run, &situation, concerned, account),
+        Mode::Pretend => pretend(run, &situation, concerned, net, account),
+        Mode::Real => save(run, &situation, concerned, net, account),
     }
 }
 
@@ -81,8 +80,6 @@ struct Situation<'s> {
     pkgdir: &'s Pkgdir,
     /// The index that was planned from.
     planned_from: Option<Identity>,
-    /// The safety net, where it is out of date.
-    net: Option<&'s NetRun>,
 }
 
 /// A builder that does not sign can have a net, by choice: what Portage removed is held for the host that signs.
@@ -91,17 +88,25 @@ fn keep_net_for_the_host_that_signs(run: &Run<'_>, account: &mut Account) -> Res
         return Ok(());
     }
     let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
-    let Some(net) = run.stale_net(&pkgdir)? else { return Ok(()) };
+    let Some(mut net) = run.stale_net(&pkgdir)? else { return Ok(()) };
     let mut store = run.open_store(&pkgdir)?;
-    run.take_back(&net, &mut store);
+    for failed in run.take_back(&mut net, &mut store) {
+        log::error!("{}: {}", failed.path, failed.reason.map(|reason| reason.to_string()).unwrap_or_default());
+    }
     account.add(net.removed.iter().map(|removed| Outcome { kind: OutcomeKind::Held, ..removed.outcome() }));
-    run.fill_net(&store);
+    run.fill_net(Some(&net), &store);
     account.close(store);
     Ok(())
 }
 
-fn pretend(run: &Run<'_>, situation: &Situation<'_>, concerned: Concerned, account: &mut Account) -> Result<(), Error> {
-    let Situation { signing, pkgdir, net, .. } = *situation;
+fn pretend(
+    run: &Run<'_>,
+    situation: &Situation<'_>,
+    concerned: Concerned,
+    net: Option<NetRun>,
+    account: &mut Account,
+) -> Result<(), Error> {
+    let Situation { signing, pkgdir, .. } = *situation;
     account.add(net.iter().flat_map(|net| &net.removed).map(Removed::outcome));
     let reader = Reader::new(pkgdir)?;
     account.still_held(reader.records()?.len());
@@ -121,21 +126,26 @@ fn save(
     run: &Run<'_>,
     situation: &Situation<'_>,
     mut concerned: Concerned,
+    mut net: Option<NetRun>,
     account: &mut Account,
 ) -> Result<(), Error> {
-    let Situation { signing, updates, pkgdir, planned_from, net } = *situation;
+    let Situation { signing, updates, pkgdir, planned_from } = *situation;
     if concerned.jobs.is_empty() && concerned.astray.is_empty() && !pkgdir.has_state() && net.is_none() {
         return concerned.only_hold.map_or(Ok(()), Err);
     }
     let mut store = match run.open_store(pkgdir) {
         Ok(store) => store,
+        Err(error) if is_for_the_net_alone(&concerned, net.as_ref(), pkgdir) => {
+            log::warn!("the safety net could not be filled: {error}");
+            return Ok(());
+        }
         Err(error) => {
             expose(account, concerned, &error);
             return Err(error);
         }
     };
-    if let Some(net) = net {
-        run.take_back(net, &mut store);
+    if let Some(net) = &mut net {
+        account.add(run.take_back(net, &mut store));
     }
     // another run had the lock meanwhile: what it has done must not be done again
     if pkgdir.index_identity() != planned_from || !store.holds_nothing() {
@@ -144,13 +154,23 @@ fn save(
         concerned.only_hold = concerned.only_hold.or(only_hold);
     }
     account.add(std::mem::take(&mut concerned.astray));
-    let held = run.jobs_for_held(&store.reader(), &store.records(), store.removed())?;
+    // what was held before is safe, and must not keep others from their backups
+    let held = run.jobs_for_held(&store.reader(), &store.records(), store.removed()).unwrap_or_else(|error| {
+        account.fail(error);
+        Vec::new()
+    });
     concerned.jobs.retain(|job| !held.iter().any(|held| held.is_same_file(job)));
     concerned.jobs.extend(held);
     let ended = Rounds { run, signing, updates, store: &mut store, account, passed_over: HashMap::new() }.go(concerned);
-    run.fill_net(&store);
+    run.fill_net(net.as_ref(), &store);
     account.close(store);
     ended
+}
+
+/// Whether a run would only fill the net: that it cannot is no danger to any package now.
+fn is_for_the_net_alone(concerned: &Concerned, net: Option<&NetRun>, pkgdir: &Pkgdir) -> bool {
+    let nothing_else = concerned.jobs.is_empty() && concerned.astray.is_empty() && concerned.only_hold.is_none();
+    nothing_else && !pkgdir.has_state() && net.is_none_or(|net| net.removed.is_empty())
 }
 
 /// Nothing can be written at all.
@@ -177,8 +197,11 @@ struct Rounds<'r> {
 impl Rounds<'_> {
     fn go(&mut self, mut concerned: Concerned) -> Result<(), Error> {
         for _ in 0..ROUNDS {
-            if concerned.jobs.is_empty() || self.run.interrupt.signal().is_some() {
+            if concerned.jobs.is_empty() {
                 return Ok(());
+            }
+            if self.run.interrupt.signal().is_some() {
+                break;
             }
             self.run.begin(self.store, &mut concerned.jobs);
             let (results, error) = match concerned.only_hold {
@@ -225,12 +248,16 @@ impl Rounds<'_> {
         there.is_none() || self.passed_over.get(path) == Some(&there) || self.store.is_held_as_it_is(path)
     }
 
-    /// What is still not done after so many rounds is kept safe.
+    /// What is still not done after so many rounds, or when a signal came, is kept safe.
     fn hold(&mut self, mut jobs: Vec<Job>) {
         self.run.begin(self.store, &mut jobs);
         let settled = jobs.into_iter().map(|job| {
             let was_saved = self.account.is_saved(job.work.path.as_str());
-            let reason = if was_saved { Reason::StillConcerned } else { Reason::Changing };
+            let reason = match self.run.interrupt.signal() {
+                Some(_) => Reason::Interrupted,
+                None if was_saved => Reason::StillConcerned,
+                None => Reason::Changing,
+            };
             let kind = resign::keep(self.store, &job, &reason);
             let held = job.backup.as_ref().and_then(|backup| backup.held().cloned());
             Settled { history: job.history, outcome: job.outcome(kind, Some(reason)), held }

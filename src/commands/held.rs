@@ -50,7 +50,7 @@ fn try_again(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
         return Ok(());
     };
     let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
-    let net = run.stale_net(&pkgdir)?;
+    let mut net = run.stale_net(&pkgdir)?;
     let removed = net.iter().flat_map(|net| &net.removed);
     if !pkgdir.has_state() && removed.clone().next().is_none() {
         return Ok(());
@@ -66,8 +66,8 @@ fn try_again(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
     }
     run.refusals()?.forget();
     let mut store = run.open_store(&pkgdir)?;
-    if let Some(net) = &net {
-        run.take_back(net, &mut store);
+    if let Some(net) = &mut net {
+        account.add(run.take_back(net, &mut store));
     }
     let mut jobs = run.jobs_for_held(&store.reader(), &store.records(), store.removed())?;
     let mut ended = Ok(());
@@ -77,7 +77,7 @@ fn try_again(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
         account.add_round(results.settled);
         ended = error.map_or(Ok(()), Err);
     }
-    run.fill_net(&store);
+    run.fill_net(net.as_ref(), &store);
     account.close(store);
     ended
 }

@@ -1,19 +1,21 @@
 //! The safety net of a run: which packages Portage's update pass has removed while no hook ran, and filling it anew.
 //!
-//! A package that is gone was removed by the pass if update files that Portage has processed since the net was filled
-//! would have changed it, and if it went after those files came. What is gone otherwise, its user or eclean-pkg removed.
+//! A pass changes every package that an update line concerns. So a line explains that a package is gone unless another
+//! package that it concerns is still what it was, or the package went before that line came to this machine. What no line
+//! explains, its user or eclean-pkg removed. In doubt a package comes back: one too many can be removed again.
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use super::{Error, Run};
 use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::pkgdir::Pkgdir;
-use crate::pkgdir::store::{Caught, Net, NetPlace, NetState, Record, Remark, Store};
+use crate::pkgdir::store::{Caught, Net, NetPlace, Record, Remark, Store};
 use crate::plan::Work;
 use crate::portage::index::{Entry, PackageIndex};
-use crate::portage::names::{BuildId, PkgPath};
+use crate::portage::names::{BuildId, PkgPath, SUFFIX};
 use crate::portage::settings::NetSetting;
 use crate::portage::updates::{Mtimedb, Selection, UpdateSet};
 
@@ -44,6 +46,8 @@ impl Removed {
 pub(super) struct NetRun {
     /// What Portage's pass has removed since it was filled.
     pub(super) removed: Vec<Removed>,
+    /// What is gone, whoever removed it: only of these is it known what is to become of their links.
+    gone: HashSet<PkgPath>,
 }
 
 impl Run<'_> {
@@ -64,11 +68,13 @@ impl Run<'_> {
         if Net::is_current(state.as_ref(), pkgdir) {
             return Ok(None);
         }
-        let removed = match (&net, &state) {
-            (Some(net), Some(state)) => self.removed_by_portage(net, state, pkgdir)?,
-            _ => Vec::new(),
+        let Some(net) = net.filter(|_| state.is_some()) else {
+            return Ok(Some(NetRun { removed: Vec::new(), gone: HashSet::new() }));
         };
-        Ok(Some(NetRun { removed }))
+        let (gone, there): (Vec<Caught>, Vec<Caught>) = net.gone_and_there(pkgdir);
+        let paths = gone.iter().map(|caught| caught.path.clone()).collect();
+        let removed = if gone.is_empty() { Vec::new() } else { self.removed_by_portage(&net, gone, &there, pkgdir)? };
+        Ok(Some(NetRun { removed, gone: paths }))
     }
 
     /// Where the net is to lie; none where there is to be none.
@@ -81,149 +87,160 @@ impl Run<'_> {
         })
     }
 
-    /// Which packages of the net Portage's pass has removed.
-    fn removed_by_portage(&self, net: &Net, state: &NetState, pkgdir: &Pkgdir) -> Result<Vec<Removed>, Error> {
-        let gone = net.gone(pkgdir);
-        let Some(index) = net.old_index().filter(|_| !gone.is_empty()) else { return Ok(Vec::new()) };
-        let then: Mtimedb = state.mtimes.iter().map(|(file, mtime)| (file.clone(), *mtime)).collect();
-        let processed = self.processed_since(&then)?;
-        let touched = self.touched(&index, &processed, pkgdir)?;
-        let mut removed = Vec::new();
-        let mut unexplained = Vec::new();
-        for caught in gone {
-            match touched.get(&caught.path) {
-                // what went before the update came was removed by somebody else
-                Some(work) if net.lost_at(&caught).is_none_or(|lost| lost >= came(&processed, work)) => {
-                    removed.extend(record(&index, work, caught));
-                }
-                Some(_) => {}
-                None => unexplained.push(caught),
-            }
-        }
-        removed.extend(self.removed_by_movebin(&index, unexplained, pkgdir)?);
-        Ok(removed)
-    }
-
-    /// `emaint movebin` and `fixpackages` take every update file, whatever Portage remembers; a container may remember
-    /// nothing. They leave no package behind that any update would change.
-    fn removed_by_movebin(
+    /// Which of the packages that are gone Portage's pass has removed; `there` are those that are what they were.
+    fn removed_by_portage(
         &self,
-        index: &PackageIndex,
+        net: &Net,
         gone: Vec<Caught>,
+        there: &[Caught],
         pkgdir: &Pkgdir,
     ) -> Result<Vec<Removed>, Error> {
-        if gone.is_empty() {
-            return Ok(Vec::new());
+        let Some(index) = net.old_index() else {
+            // nobody can tell any more what was to be changed in them
+            return Ok(gone.into_iter().filter_map(|caught| record(None, None, caught)).collect());
+        };
+        // all of them: `emaint movebin` and `fixpackages` take every file, and a container may remember nothing
+        let updates = self.updates(Selection::All)?;
+        let works = self.plan(&index, &updates, pkgdir)?.works;
+        let touched: HashMap<PkgPath, Work> =
+            works.into_iter().filter(Work::is_at_risk).map(|work| (work.path.clone(), work)).collect();
+        let left = there.iter().filter_map(|caught| touched.get(&caught.path)).flat_map(lines).collect();
+        let mut last_loss: HashMap<String, Time> = HashMap::new();
+        for (line, lost) in gone
+            .iter()
+            .filter_map(|caught| Some((touched.get(&caught.path)?, net.lost_at(caught)?)))
+            .flat_map(|(work, lost)| lines(work).map(move |line| (line.to_owned(), lost)))
+        {
+            let last = last_loss.entry(line).or_insert(lost);
+            *last = lost.max(*last);
         }
-        let all = self.updates(Selection::All)?;
-        let touched = self.touched(index, &all, pkgdir)?;
-        let is_touched = |caught: &Caught| touched.contains_key(&caught.path);
-        if !gone.iter().any(is_touched) || self.is_any_left(&all, pkgdir)? {
-            return Ok(Vec::new());
-        }
-        let found = gone.into_iter().filter_map(|caught| record(index, touched.get(&caught.path)?, caught));
-        Ok(found.collect())
+        let evidence = Evidence { left, last_loss, updates: &updates, processed: self.remembered()? };
+        let explained = |caught: &Caught| {
+            let lost = net.lost_at(caught);
+            touched.get(&caught.path).is_some_and(|work| lines(work).any(|line| evidence.explains(line, lost)))
+        };
+        let removed = gone.into_iter().filter(explained);
+        Ok(removed.filter_map(|caught| record(Some(&index), touched.get(&caught.path), caught)).collect())
     }
 
-    /// Whether a package lies there that these updates would change.
-    fn is_any_left(&self, updates: &UpdateSet, pkgdir: &Pkgdir) -> Result<bool, Error> {
-        let Ok(Some(index)) = pkgdir.read_index() else { return Ok(false) };
-        let touched = self.touched(&index, updates, pkgdir)?;
-        Ok(touched.keys().any(|path| pkgdir.is_taken(path)))
-    }
-
-    /// The packages of an index that a pass with these updates would remove if they were signed.
-    fn touched(
-        &self,
-        index: &PackageIndex,
-        updates: &UpdateSet,
-        pkgdir: &Pkgdir,
-    ) -> Result<HashMap<PkgPath, Work>, Error> {
-        if updates.is_empty() {
-            return Ok(HashMap::new());
+    /// Gives what was removed back to the store, as held packages; returns what is said of those that cannot be given
+    /// back now. They stay in the net, which is not filled anew before they are.
+    pub(super) fn take_back(&self, net: &mut NetRun, store: &mut Store) -> Vec<Outcome> {
+        let open = Net::look(store.pkgdir()).unwrap_or_else(|error| {
+            log::error!("{error}");
+            None
+        });
+        if open.is_none() {
+            net.gone.clear();
         }
-        let works = self.plan(index, updates, pkgdir)?.works;
-        Ok(works.into_iter().filter(Work::is_at_risk).map(|work| (work.path.clone(), work)).collect())
-    }
-
-    /// The updates that Portage has processed since it remembered `then`. Where it remembers nothing at all, nobody can
-    /// tell, and all that were pending then count.
-    fn processed_since(&self, then: &Mtimedb) -> Result<UpdateSet, Error> {
-        let mut updates = self.updates_not_in(then)?;
-        if self.settings.mtimedb_path()?.exists() {
-            let now = self.remembered()?;
-            let mut known: HashMap<std::sync::Arc<Path>, bool> = HashMap::new();
-            updates.retain(|update| {
-                *known.entry(update.file.clone()).or_insert_with(|| {
-                    update.file.metadata().is_ok_and(|facts| now.mtime(&update.file) == Some(facts.mtime()))
-                })
-            });
-        }
-        Ok(updates)
-    }
-
-    /// Gives what was removed back to the store, as held packages.
-    pub(super) fn take_back(&self, net: &NetRun, store: &mut Store) {
-        let Ok(Some(open)) = Net::look(store.pkgdir()) else { return };
+        let mut failed = Vec::new();
         for removed in &net.removed {
-            match store.hold_from_net(&open, &removed.caught, removed.record.clone()) {
-                Ok(()) => {}
-                Err(error) => log::error!("{} cannot be brought back: {error}", removed.record.path),
+            let held = open.as_ref().map(|open| store.hold_from_net(open, &removed.caught, removed.record.clone()));
+            if let Some(Err(error)) = held {
+                net.gone.remove(&removed.record.path);
+                let reason = Some(Reason::Pkgdir(std::sync::Arc::new(error)));
+                failed.push(Outcome { kind: OutcomeKind::Held, reason, ..removed.outcome() });
             }
         }
+        failed
     }
 
-    /// Fills the net from what is there now.
-    pub(super) fn fill_net(&self, store: &Store) {
-        if let Err(error) = self.try_to_fill_net(store) {
+    /// Fills the net from what is there now; `net` is what was found out of what is gone.
+    pub(super) fn fill_net(&self, net: Option<&NetRun>, store: &Store) {
+        if let Err(error) = self.try_to_fill_net(net, store) {
             log::warn!("the safety net could not be filled: {error}");
         }
     }
 
-    fn try_to_fill_net(&self, store: &Store) -> Result<(), Error> {
+    fn try_to_fill_net(&self, net: Option<&NetRun>, store: &Store) -> Result<(), Error> {
         let pkgdir = store.pkgdir();
         let Some(place) = self.net_place(pkgdir)? else { return Ok(()) };
-        let Some(net) = Net::open(pkgdir, place, store)? else { return Ok(()) };
-        if Net::is_current(net.state().as_ref(), pkgdir) {
+        let Some(open) = Net::open(pkgdir, place, store)? else { return Ok(()) };
+        if Net::is_current(open.state().as_ref(), pkgdir) {
             return Ok(());
         }
-        let mtimes = self.remembered()?.iter().map(|(file, mtime)| (file.to_owned(), mtime)).collect();
-        Ok(net.fill(pkgdir, mtimes)?)
+        // a link goes only where it is known why its package has gone: what went meanwhile is for the next run to judge
+        let judged = |caught: &Caught| net.is_some_and(|net| net.gone.contains(&caught.path));
+        if open.state().is_some() && !open.gone_and_there(pkgdir).0.iter().all(judged) {
+            log::info!("packages have gone meanwhile: the safety net stays as it is until the next run");
+            return Ok(());
+        }
+        Ok(open.fill(pkgdir)?)
     }
 }
 
-/// When the first of the updates that concern a package came to this machine, in seconds and nanoseconds since the
-/// epoch: a file that is checked out, copied or linked anew has that as its time of change.
-fn came(updates: &UpdateSet, work: &Work) -> (i64, i64) {
-    let texts: HashSet<&str> =
-        work.in_place.iter().flat_map(|edit| &edit.changes).map(|change| change.update.as_str()).collect();
-    let files = updates.repos.iter().flat_map(|repo| repo.updates.iter());
-    let files: HashSet<&Path> =
-        files.filter(|update| texts.contains(update.text.as_str())).map(|update| &*update.file).collect();
-    let times =
-        files.into_iter().filter_map(|file| file.metadata().ok()).map(|facts| (facts.ctime(), facts.ctime_nsec()));
-    times.min().unwrap_or((i64::MIN, 0))
+/// A time of change, in seconds and nanoseconds since the epoch.
+type Time = (i64, i64);
+
+/// What there is to be known of update lines.
+struct Evidence<'e> {
+    /// Lines that concern a package that is still what it was: no pass has come to them.
+    left: HashSet<&'e str>,
+    /// Of each line, when the last of the packages that it concerns went.
+    last_loss: HashMap<String, Time>,
+    updates: &'e UpdateSet,
+    /// What Portage remembers of the update files.
+    processed: Mtimedb,
 }
 
-fn record(index: &PackageIndex, work: &Work, caught: Caught) -> Option<Removed> {
-    let entry: Entry = index.entry(work.number)?;
+impl Evidence<'_> {
+    /// Whether a pass with this line can have removed a package that went at `lost`.
+    fn explains(&self, line: &str, lost: Option<Time>) -> bool {
+        !self.left.contains(line) && !lost.is_some_and(|lost| self.came_later(line, lost))
+    }
+
+    /// Whether it is certain that the line came to this machine after `lost`: the file was made later, and it is the very
+    /// one that a pass has read since. A file that only grew later proves nothing.
+    fn came_later(&self, line: &str, lost: Time) -> bool {
+        let mut files = self.updates.repos.iter().flat_map(|repo| repo.updates.iter());
+        let Some(file) = files.find(|update| update.text == line).map(|update| &*update.file) else { return false };
+        let Some((born, mtime)) = born(file).filter(|(born, _)| lost < *born) else { return false };
+        let was_read = self.last_loss.get(line).is_some_and(|last| *last >= born);
+        was_read || self.processed.mtime(file) == Some(mtime)
+    }
+}
+
+/// When a file came into being here, and its mtime in seconds; none where the filesystem does not tell. Other than the
+/// time of change, that does not move when a file gets another owner or a further link.
+fn born(file: &Path) -> Option<(Time, i64)> {
+    let facts = rustix::fs::statx(CWD, file, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME).ok()?;
+    let known = StatxFlags::from_bits_retain(facts.stx_mask).contains(StatxFlags::BTIME);
+    known.then(|| ((facts.stx_btime.tv_sec, facts.stx_btime.tv_nsec.into()), facts.stx_mtime.tv_sec))
+}
+
+/// The update lines for which a pass would remove a package.
+fn lines(work: &Work) -> impl Iterator<Item = &str> {
+    work.in_place.iter().flat_map(|edit| &edit.changes).map(|change| change.update.as_str())
+}
+
+/// What is held of a package; without the old index its block is made from the file.
+fn record(index: Option<&PackageIndex>, work: Option<&Work>, caught: Caught) -> Option<Removed> {
+    let entry: Option<Entry> = match (index, work) {
+        (Some(index), Some(work)) => Some(index.entry(work.number)?),
+        _ => None,
+    };
+    let get = |key: &str| entry.as_ref().and_then(|entry| entry.get(key));
     let mut updates: Vec<String> = Vec::new();
-    for change in work.in_place.iter().chain(&work.copies).flat_map(|edit| &edit.changes) {
+    for change in
+        work.into_iter().flat_map(|work| work.in_place.iter().chain(&work.copies)).flat_map(|edit| &edit.changes)
+    {
         if !updates.contains(&change.update) {
             updates.push(change.update.clone());
         }
     }
+    let path = caught.path.clone();
+    let named = path.as_str().strip_suffix(SUFFIX).unwrap_or_default().to_owned();
     let text = "Portage's update pass had removed it".to_owned();
     let record = Record {
-        path: work.path.clone(),
-        held: work.path.clone(),
-        cpv: work.cpv.clone(),
-        build_id: entry.get("BUILD_ID").and_then(BuildId::new),
-        size: entry.get("SIZE").and_then(|size| size.parse().ok()).unwrap_or_default(),
+        cpv: work.map_or(named, |work| work.cpv.clone()),
+        build_id: get("BUILD_ID").and_then(BuildId::new),
+        size: get("SIZE").and_then(|size| size.parse().ok()).unwrap_or_default(),
+        held: path.clone(),
+        path,
         since: 0,
         reason: Some(Remark { code: "removed-by-portage".to_owned(), text }),
         updates,
-        entry: entry.to_text(),
+        entry: entry.as_ref().map(Entry::to_text).unwrap_or_default(),
     };
     Some(Removed { caught, record })
 }

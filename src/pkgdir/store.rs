@@ -12,6 +12,7 @@ mod index_file;
 mod journal;
 mod lock;
 mod net;
+mod records;
 mod recover;
 mod staged;
 mod state;
@@ -23,8 +24,8 @@ use super::error::{PkgdirError, failed};
 use super::folder::{Folder, Identity, Opened};
 use super::{Pkgdir, STATE_FOLDER, fault};
 use crate::portage::names::PkgPath;
-use hold::Records;
 use journal::Journal;
+use records::Records;
 use staged::{Inherited, Names};
 use state::State;
 
@@ -33,7 +34,7 @@ pub(crate) use hold::{AtRisk, Backup};
 pub(crate) use index_file::IndexCompression;
 pub(crate) use journal::{Record, Remark};
 pub(crate) use lock::Patience;
-pub(crate) use net::{Caught, Net, NetPlace, NetState};
+pub(crate) use net::{Caught, Net, NetPlace};
 pub(crate) use staged::{Staged, Stager};
 
 /// Reads packages, in their places and held ones; changes nothing.

@@ -195,14 +195,6 @@ impl UpdateSet {
         set
     }
 
-    /// Keeps only the updates that `keep` says yes to; repositories stay, also where nothing is left.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Update) -> bool) {
-        for repo in &mut self.repos {
-            let kept = repo.updates.iter().filter(|update| keep(update)).cloned().collect();
-            repo.updates = Arc::new(kept);
-        }
-    }
-
     /// Whether there is nothing to apply.
     pub fn is_empty(&self) -> bool {
         self.repos.iter().all(|repo| repo.updates.is_empty())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::make::{Made, Unmade};
-use super::{History, Job, Purpose};
+use super::{History, Job, Purpose, Source};
 use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::pkgdir::Identity;
 use crate::pkgdir::store::{Backup, Committed, Ready, Store};
@@ -150,6 +150,10 @@ impl<'run> Ledger<'run> {
             Unmade::NothingToDo => {
                 self.pass_over(job);
                 return release(self.store, job);
+            }
+            // it was there when it got its backup: whoever took it away did so behind our back
+            Unmade::Missing if job.source == Source::Package && matches!(job.backup, Some(Backup::Made(_))) => {
+                self.keep(job, Reason::Gone)
             }
             Unmade::Missing => {
                 self.results.passed_over.insert(job.work.path.clone(), None);

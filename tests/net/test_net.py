@@ -1,5 +1,6 @@
 """What Portage's update pass removed while no hook ran comes back; what its user removed does not."""
 
+import json
 import os
 
 import pytest
@@ -134,3 +135,80 @@ def test_a_run_that_has_nothing_to_do_changes_nothing(lab, layout):
     before = Snapshot(prefix.path)
     prefix.resign("apply")
     assert before.difference(Snapshot(prefix.path)) == []
+
+
+def test_an_update_file_that_grew_after_the_pass(lab, layout):
+    """A quarter's file gets new lines all the time: that it is younger than a loss proves nothing."""
+    prefix = with_net(lab, layout)
+    lose(prefix)
+    publish(prefix, *UPDATES, "move app-misc/gone app-misc/further", "move app-misc/other app-misc/another")
+    pull(prefix)
+    prefix.resign("apply")
+    assert {path_of(layout, cpv) for cpv in CONCERNED} <= set(files_of(prefix.pkgdir))
+    assert_all_verify(prefix)
+
+
+def test_a_package_that_cannot_be_taken_back_stays_in_the_net(lab, layout):
+    """Every operation that can fail while it is: said with exit status 1, and the next run brings it back."""
+    lost = with_net(lab, layout)
+    log = lost.path / "operations"
+    lose(lost)
+    whole = lost.clone()
+    link_net(lost, whole)
+    whole.resign("apply", "-j1", env={"BINPKG_RESIGN_FAULT_LOG": log})
+    lines = log.read_text().splitlines()
+    first = next(number for number, line in enumerate(lines, 1) if " link to " in line and "/held/" in line)
+    concerned = {path_of(layout, cpv) for cpv in CONCERNED}
+    for number in range(first - 4, first + 12):
+        one = lost.clone()
+        link_net(lost, one)
+        result = one.resign("apply", "-j1", env={"BINPKG_RESIGN_FAULT": f"{number}:enospc"}, check=None)
+        one.resign("apply", check=None)
+        assert concerned <= set(files_of(one.pkgdir)), f"{number}: {result}"
+
+
+def link_net(prefix, clone):
+    """A clone has copies of files: its net gets the inodes that its list names."""
+    there = net_of(clone)
+    listed = [json.loads(line) for line in (there / "list").read_text().splitlines()]
+    for one in listed:
+        old, package = there / f"package.{one['inode']}", clone.pkgdir / one["path"]
+        if package.exists():
+            old.unlink(missing_ok=True)
+            os.link(package, there / f"package.{package.stat().st_ino}")
+            one["inode"] = package.stat().st_ino
+        else:
+            new = there / f"package.{old.stat().st_ino}"
+            old.rename(new)
+            one["inode"] = new.stat().st_ino
+    (there / "list").write_text("".join(json.dumps(one) + "\n" for one in listed))
+
+
+def test_without_the_old_index_everything_that_is_gone_comes_back(lab, layout):
+    """Then nobody can tell who removed it, and losing is worse than a package too many."""
+    prefix = with_net(lab, layout)
+    lose(prefix)
+    (net_of(prefix) / "index").unlink()
+    prefix.resign("apply")
+    assert {path_of(layout, cpv) for cpv in CONCERNED} <= set(files_of(prefix.pkgdir))
+
+
+def test_a_wrong_setting_drops_nothing(lab, layout):
+    prefix = with_net(lab, layout)
+    lose(prefix)
+    prefix.variables["BINPKG_RESIGN_NET"] = "perhaps"
+    prefix.configure()
+    prefix.resign("apply", check=2)
+    del prefix.variables["BINPKG_RESIGN_NET"]
+    prefix.configure()
+    prefix.resign("apply")
+    assert {path_of(layout, cpv) for cpv in CONCERNED} <= set(files_of(prefix.pkgdir))
+
+
+def test_a_pkgdir_that_cannot_be_written_does_not_make_every_sync_fail(lab, layout):
+    """No update is pending; only the net would have been filled."""
+    prefix = with_net(lab, layout, BINPKG_RESIGN_NET="no")
+    prefix.variables["BINPKG_RESIGN_NET"] = "auto"
+    prefix.configure()
+    result = prefix.resign("apply", env={"BINPKG_RESIGN_FAULT": "1:erofs"})
+    assert "safety net" in result.err, result

@@ -3,8 +3,7 @@
 //!
 //! It is a folder of ours beside PKGDIR, where a mirror of PKGDIR does not carry it, or in our folder there. In it are
 //! the index as it was when the net was filled (a link, too: Portage replaces an index, it does not change one), a list
-//! of the links, and what Portage remembered of update files then. The time of change of an inode tells when its name in
-//! PKGDIR went.
+//! of the links. The time of change of an inode tells when its name in PKGDIR went.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -48,8 +47,6 @@ pub(crate) enum NetPlace {
 pub(crate) struct NetState {
     /// The index: device, inode, size, time of change in seconds and nanoseconds.
     index: [i128; 5],
-    /// What Portage remembered of the update files: path and mtime in seconds.
-    pub(crate) mtimes: HashMap<String, i64>,
     /// When it was filled, in seconds since the epoch.
     pub(crate) filled: u64,
 }
@@ -143,9 +140,18 @@ impl Net {
         Some((facts.st_ctime as i64, facts.st_ctime_nsec as i64))
     }
 
-    /// The packages that are gone from PKGDIR; those whose name another file has are not.
-    pub(crate) fn gone(&self, pkgdir: &Pkgdir) -> Vec<Caught> {
-        self.caught().into_iter().filter(|caught| matches!(pkgdir.identity(&caught.path), Ok(None))).collect()
+    /// The packages that are gone from PKGDIR, and those that are there as they were; of those whose name another file
+    /// has, neither is said.
+    pub(crate) fn gone_and_there(&self, pkgdir: &Pkgdir) -> (Vec<Caught>, Vec<Caught>) {
+        let (mut gone, mut there) = (Vec::new(), Vec::new());
+        for caught in self.caught() {
+            match pkgdir.identity(&caught.path) {
+                Ok(None) => gone.push(caught),
+                Ok(Some(identity)) if identity.inode() == caught.inode => there.push(caught),
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
+        (gone, there)
     }
 
     /// The folder and the name of a link, to be given a further name.
@@ -158,7 +164,7 @@ impl Net {
     ///
     /// # Errors
     /// The index cannot be read, or the list not be written. A package that cannot be linked is warned of.
-    pub(crate) fn fill(&self, pkgdir: &Pkgdir, mtimes: HashMap<String, i64>) -> Result<(), PkgdirError> {
+    pub(crate) fn fill(&self, pkgdir: &Pkgdir) -> Result<(), PkgdirError> {
         let Some(identity) = pkgdir.index_identity() else { return Ok(()) };
         let Some(index) = pkgdir.read_index()? else { return Ok(()) };
         let known: HashMap<PkgPath, u64> =
@@ -190,7 +196,7 @@ impl Net {
         replace_file(&self.folder, LIST, NEW_LIST, &bytes)?;
         self.keep_index(pkgdir)?;
         let filled = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let state = NetState { index: identity.numbers(), mtimes, filled };
+        let state = NetState { index: identity.numbers(), filled };
         let bytes = serde_json::to_vec(&state)
             .map_err(|source| PkgdirError::State { path: self.folder.path().join(STATE), source })?;
         replace_file(&self.folder, STATE, NEW_STATE, &bytes)?;

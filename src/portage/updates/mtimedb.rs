@@ -109,20 +109,9 @@ impl Mtimedb {
         self
     }
 
-    /// Every update file that Portage has applied, with the mtime that it had then, in whole seconds.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.mtimes.iter().map(|(file, mtime)| (file.as_str(), *mtime))
-    }
-
     /// The mtime, in whole seconds, that the update file had when Portage applied it.
     pub fn mtime(&self, file: &Path) -> Option<i64> {
         self.mtimes.get(file.to_str()?).copied()
-    }
-}
-
-impl FromIterator<(String, i64)> for Mtimedb {
-    fn from_iter<I: IntoIterator<Item = (String, i64)>>(mtimes: I) -> Mtimedb {
-        Mtimedb { mtimes: mtimes.into_iter().collect() }
     }
 }
 
