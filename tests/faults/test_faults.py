@@ -62,8 +62,8 @@ class Operations:
 
     @property
     def safe_from(self):
-        """With the one after this, every package at risk has its backup."""
-        return max(self.numbers(lambda line: line.startswith("link to ")), default=0)
+        """With the one after this, every package at risk has its backup; the links of the net come later."""
+        return max(self.numbers(lambda line: line.startswith("link to ") and "/held/" in line), default=0)
 
     @property
     def described_from(self):
