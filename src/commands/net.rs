@@ -114,13 +114,21 @@ impl Run<'_> {
             let last = last_loss.entry(line).or_insert(lost);
             *last = lost.max(*last);
         }
-        let evidence = Evidence { left, last_loss, updates: &updates, processed: self.remembered()? };
+        let (processed, written) = (self.remembered()?, self.mtimedb_written()?);
+        let evidence = Evidence { left, last_loss, updates: &updates, processed, written };
         let explained = |caught: &Caught| {
             let lost = net.lost_at(caught);
             touched.get(&caught.path).is_some_and(|work| lines(work).any(|line| evidence.explains(line, lost)))
         };
         let removed = gone.into_iter().filter(explained);
         Ok(removed.filter_map(|caught| record(Some(&index), touched.get(&caught.path), caught)).collect())
+    }
+
+    /// When Portage last wrote what it remembers of update files; none where it never did.
+    fn mtimedb_written(&self) -> Result<Option<Time>, Error> {
+        let paths = [Some(self.settings.mtimedb_path()?), self.settings.second_mtimedb_path()?];
+        let written = paths.iter().flatten().map(|path| rustix::fs::stat(path).ok());
+        Ok(written.map(|facts| facts.map(|facts| (facts.st_mtime, facts.st_mtime_nsec as i64))).min().flatten())
     }
 
     /// Gives what was removed back to the store, as held packages; returns what is said of those that cannot be given
@@ -181,6 +189,8 @@ struct Evidence<'e> {
     updates: &'e UpdateSet,
     /// What Portage remembers of the update files.
     processed: Mtimedb,
+    /// When it wrote that down.
+    written: Option<Time>,
 }
 
 impl Evidence<'_> {
@@ -196,7 +206,8 @@ impl Evidence<'_> {
         let Some(file) = files.find(|update| update.text == line).map(|update| &*update.file) else { return false };
         let Some((born, mtime)) = born(file).filter(|(born, _)| lost < *born) else { return false };
         let was_read = self.last_loss.get(line).is_some_and(|last| *last >= born);
-        was_read || self.processed.mtime(file) == Some(mtime)
+        // mtimes are remembered in whole seconds: a file that grew within the second in which another was read looks read
+        was_read || (self.processed.mtime(file) == Some(mtime) && self.written >= Some(born))
     }
 }
 
