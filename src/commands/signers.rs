@@ -43,6 +43,7 @@ impl Run<'_> {
             let owner = keyring.owner(&key).map_err(failed)?;
             let migration = match &owner {
                 Owner::InHome(old) => pairs(&known, old, new),
+                Owner::Expired => pairs(&known, &key, new),
                 Owner::Configured | Owner::Former | Owner::Other => String::new(),
             };
             signers.push(Signers { key, owner, count, migration });
@@ -76,7 +77,7 @@ fn count(pkgdir: &Pkgdir) -> Result<BTreeMap<String, usize>, Error> {
 impl Signers {
     /// Whether the key is one that should be named in `BINPKG_GPG_SIGNING_KEY_MIGRATION` and is not.
     pub(super) fn is_unnamed(&self) -> bool {
-        matches!(self.owner, Owner::InHome(_))
+        matches!(self.owner, Owner::InHome(_) | Owner::Expired)
     }
 
     /// How many packages, and what their key is.
@@ -85,7 +86,8 @@ impl Signers {
         let key = &self.key;
         match &self.owner {
             Owner::Configured => format!("{packages} signed by {key}, the configured key"),
-            Owner::Former => format!("{packages} signed by {key}, which has been replaced or has expired"),
+            Owner::Former => format!("{packages} signed by {key}, which has been replaced"),
+            Owner::Expired => format!("{packages} signed by {key}, which has expired or is revoked"),
             Owner::InHome(_) => {
                 format!(
                     "{packages} signed by {key}, whose secret half is in the signing home, which is not the configured one"
@@ -100,6 +102,11 @@ impl Signers {
         match &self.owner {
             Owner::InHome(_) => format!(
                 "if it has been replaced, set BINPKG_GPG_SIGNING_KEY_MIGRATION=\"{}\" in make.conf and run \
+                 `binpkg-resign rekey`; until then such packages are held where an update concerns them",
+                self.migration
+            ),
+            Owner::Expired => format!(
+                "extend it; or if it has been replaced, set BINPKG_GPG_SIGNING_KEY_MIGRATION=\"{}\" in make.conf and run \
                  `binpkg-resign rekey`; until then such packages are held where an update concerns them",
                 self.migration
             ),

@@ -83,6 +83,12 @@ pub enum SignatureFault {
     /// The key is revoked: whoever has it may not be us any more.
     #[error("the key is revoked, so it may not be ours any more")]
     Revoked,
+    /// Its key has expired since, and nothing says that it is still believed.
+    #[error(
+        "its key has expired, so the date in it proves nothing; if the packages are yours, extend the key, or name it in \
+         BINPKG_GPG_SIGNING_KEY_MIGRATION=\"OLD=NEW\" (full fingerprints), then run `binpkg-resign held retry`"
+    )]
+    ExpiredKey,
     /// It, or its key, had expired.
     #[error("it had expired, or was made after the key had")]
     Expired,
@@ -323,6 +329,7 @@ fn judge(part: &str, signatures: &[Signature], verifier: &Verifier<'_>, path: &P
             SignatureState::SecretHere => SignatureFault::AnotherOfOurs,
             SignatureState::NotChecked(why) => SignatureFault::NotChecked(why.clone()),
             SignatureState::RevokedKey => SignatureFault::Revoked,
+            SignatureState::ExpiredKey => SignatureFault::ExpiredKey,
             SignatureState::Expired => SignatureFault::Expired,
             SignatureState::Bad(why) => SignatureFault::Bad(why.clone()),
         };

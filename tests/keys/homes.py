@@ -225,7 +225,8 @@ class Ring:
 
     `setting` is BINPKG_GPG_SIGNING_KEY, `ours` what signs the packages beforehand, `signs` the fingerprint that must
     sign from now on, `directory` BINPKG_GPG_SIGNING_GPG_HOME where it is another one. `change` comes after the packages
-    are signed; `mend`, given the reason why one was held, makes the key usable.
+    are signed; `mend`, given the reason why one was held, makes the key usable. `replaced` is what
+    BINPKG_GPG_SIGNING_KEY_MIGRATION names as the old key.
     """
 
     home: Home
@@ -236,6 +237,7 @@ class Ring:
     change: callable = lambda: None
     mend: callable = None
     directory: Path = None
+    replaced: str = None
 
     @property
     def gpg_home(self):
@@ -263,7 +265,7 @@ def ring(lab, name):
     else:
         home = Home.fresh(lab)
         match name:
-            case "subkey" | "offline-primary" | "superseded" | "exact" | "expired-subkey" | "revoked-subkey" | "expired-exact":
+            case "subkey" | "offline-primary" | "superseded" | "exact" | "expired-subkey" | "expired-subkey-named" | "revoked-subkey" | "expired-exact":
                 key = home.add("ours", *THEN, usage="cert")
             case "expired":
                 key = home.add("ours", *THEN, expires="1y")
@@ -302,9 +304,9 @@ def _ring(lab, home, key, name, passphrase):
         case "exact-primary":
             home.add_subkey(key, *LATER)
             return replace(plain, setting=f"{key}!", ours=Signer(home, f"{key}!"))
-        case "expired-subkey":
+        case "expired-subkey" | "expired-subkey-named":
             old = home.add_subkey(key, *NEXT_DAY, expires="1y")
-            made = replace(plain, ours=Signer(home, f"{old}!", LATER))
+            made = replace(plain, ours=Signer(home, f"{old}!", LATER), replaced=old if name.endswith("named") else None)
             made.change = lambda: setattr(made, "signs", home.add_subkey(key))
             return made
         case "revoked-subkey":

@@ -23,6 +23,8 @@ class Scene:
         self.mark = self.prefix.path / "trust-helper-was-run"
         helper = self.prefix.write("trust-helper", f"#!/bin/sh\ntouch {self.mark}\n")
         helper.chmod(0o755)
+        if ring.replaced:
+            variables["BINPKG_GPG_SIGNING_KEY_MIGRATION"] = f"{ring.replaced}={ring.setting}"
         self.variables(
             BINPKG_GPG_SIGNING_GPG_HOME=ring.gpg_home,
             BINPKG_GPG_SIGNING_KEY=ring.setting,

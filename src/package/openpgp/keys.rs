@@ -24,6 +24,8 @@ pub struct Keyring {
     exact: Option<String>,
     unusable: Option<Arc<KeyError>>,
     migrated: Vec<Certificate>,
+    // the fingerprints that the migration variable names.
+    named: Vec<String>,
     origin: Option<Origin>,
     patience: Patience,
 }
@@ -98,6 +100,7 @@ impl Keyring {
         let exact = (key.ends_with('!')).then(|| signing.key(name).map(|k| k.fingerprint.clone())).flatten();
 
         let mut migrated: Vec<Certificate> = Vec::new();
+        let mut named: Vec<String> = Vec::new();
         for (fingerprint, new) in migrations {
             if signing.key(new).is_none() {
                 log::warn!(
@@ -107,7 +110,10 @@ impl Keyring {
                 continue;
             }
             match list(&gpg, fingerprint).map_err(failed("look up a migrated key"))?.into_iter().next() {
-                Some(certificate) => migrated.push(certificate),
+                Some(certificate) => {
+                    named.push(fingerprint.clone());
+                    migrated.push(certificate);
+                }
                 None => log::warn!("{fingerprint} of BINPKG_GPG_SIGNING_KEY_MIGRATION is not in {}", home.display()),
             }
         }
@@ -124,6 +130,7 @@ impl Keyring {
             exact,
             unusable: unusable.map(Arc::new),
             migrated,
+            named,
             origin: Some(origin),
             patience: patience.clone(),
         })
@@ -151,6 +158,7 @@ impl Keyring {
             exact: None,
             unusable: None,
             migrated: Vec::new(),
+            named: Vec::new(),
             origin: None,
             patience,
         })
@@ -228,7 +236,11 @@ impl Keyring {
     /// gpg could not say.
     pub fn owner(&self, id: &str) -> Result<Owner, GpgError> {
         if self.find(id).is_some() {
-            return Ok(if self.is_former(id) { Owner::Former } else { Owner::Configured });
+            return Ok(match self.is_former(id) {
+                true if self.is_named(id) => Owner::Former,
+                true => Owner::Expired,
+                false => Owner::Configured,
+            });
         }
         match (self.secret_half_of(id)?, &self.origin) {
             (SecretHalf::InHome, Some(Origin { program, home, options, .. })) => {
@@ -273,6 +285,22 @@ impl Keyring {
         self.find(id).is_some() && !self.signing.key(id).is_some_and(current)
     }
 
+    /// Whether the key `id` of ours, or its certificate, is named as one that has been replaced.
+    #[must_use]
+    pub fn is_named(&self, id: &str) -> bool {
+        let is_of = |certificate: &Certificate| {
+            self.named.contains(&certificate.fingerprint)
+                || certificate.key(id).is_some_and(|key| self.named.contains(&key.fingerprint))
+        };
+        self.find(id).is_some_and(is_of)
+    }
+
+    /// Whether what the expired key `id` signed while it lived counts as ours: if it is named as replaced; or if the key
+    /// that should sign has expired itself, since nothing can be signed then, and that is the better reason to give.
+    pub(super) fn believes_expired(&self, id: &str) -> bool {
+        self.is_named(id) || matches!(self.unusable(), Some(KeyError::Expired { .. }))
+    }
+
     /// Whether there are any such keys.
     #[must_use]
     pub fn has_former_keys(&self) -> bool {
@@ -293,8 +321,10 @@ impl Keyring {
 pub enum Owner {
     /// Ours: it signs now.
     Configured,
-    /// Ours, and replaced by another one, or expired.
+    /// Ours, and named as replaced by another one.
     Former,
+    /// Of the certificate that signs, but expired or revoked, and not named as replaced.
+    Expired,
     /// Its secret half is in the signing home, but it is not the configured key; the fingerprint of its certificate.
     InHome(String),
     /// Nobody's here.

@@ -267,7 +267,7 @@ impl<'run> Signer<'run> {
             SignatureState::Good => None,
             SignatureState::Bad(why) | SignatureState::NotChecked(why) => Some(why.clone()),
             SignatureState::RevokedKey => Some("the key is revoked".to_owned()),
-            SignatureState::Expired => Some("it, or its key, has expired".to_owned()),
+            SignatureState::ExpiredKey | SignatureState::Expired => Some("it, or its key, has expired".to_owned()),
             SignatureState::UnknownKey | SignatureState::OtherKey | SignatureState::SecretHere => {
                 Some("of another key".to_owned())
             }

@@ -148,11 +148,17 @@ fn a_gpg_that_verifies_for_ever_is_ended() {
 #[test]
 fn an_expired_key_vouches_for_what_it_signed_while_it_lived() {
     let home = Home::new();
-    let key = home.key("old <old@example.org>", &["--faked-system-time", "20200101T000000"]);
-    let keyring = Keyring::open(home.path(), &key, &[]).unwrap();
+    let old = home.key("old <old@example.org>", &["--faked-system-time", "20200101T000000"]);
+    let new = home.key("new <new@example.org>", &[]);
+    let then = home.clear_sign(&old, "text\n", &["--faked-system-time", "20200601T000000"]);
+    // with the key that should sign expired nothing is signed, whatever is believed
+    let keyring = Keyring::open(home.path(), &old, &[]).unwrap();
     assert!(matches!(keyring.unusable(), Some(KeyError::Expired { .. })));
-    let then = home.clear_sign(&key, "text\n", &["--faked-system-time", "20200601T000000"]);
     assert_eq!(state_of(&keyring, &then), [SignatureState::Good]);
+    assert_eq!(keyring.owner(&old).unwrap(), Owner::Expired);
+    let keyring = Keyring::open(home.path(), &new, &[(old.clone(), new.clone())]).unwrap();
+    assert_eq!(state_of(&keyring, &then), [SignatureState::Good]);
+    assert_eq!(keyring.owner(&old).unwrap(), Owner::Former);
 }
 
 #[test]

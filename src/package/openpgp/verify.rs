@@ -44,7 +44,7 @@ pub struct Signature {
 /// What came of verifying a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignatureState {
-    /// It is good, and its key was valid when it was made (it may have expired since).
+    /// It is good, and so is its key; or that has expired since, and is named in `BINPKG_GPG_SIGNING_KEY_MIGRATION`.
     Good,
     /// The key is none of ours, and not known otherwise, so that nobody can tell whether it is good.
     UnknownKey,
@@ -57,6 +57,9 @@ pub enum SignatureState {
     OtherKey,
     /// The key is ours, and revoked.
     RevokedKey,
+    /// Its key has expired since the time that it says it was made at, and is not named as one that was ours: whoever
+    /// got hold of the old key can date a signature back.
+    ExpiredKey,
     /// The signature was made after its key had expired, or has itself expired.
     Expired,
     /// It does not fit the text, is broken or too weak for gpg; with gpg's word for it.
@@ -179,10 +182,10 @@ impl<'keyring> Verifier<'keyring> {
                 let made = signature.creation_time().unwrap_or(SystemTime::UNIX_EPOCH);
                 let lived = |expires: Option<SystemTime>| expires.is_none_or(|time| made < time);
                 let primary = certificate.keys.first().and_then(|primary| primary.expires);
-                if lived(primary) && lived(facts.and_then(|facts| facts.expires)) {
-                    SignatureState::Good
-                } else {
-                    SignatureState::Expired
+                match lived(primary) && lived(facts.and_then(|facts| facts.expires)) {
+                    true if self.keyring.believes_expired(key) => SignatureState::Good,
+                    true => SignatureState::ExpiredKey,
+                    false => SignatureState::Expired,
                 }
             }
             Err(error) if is(&error, gpgme::Error::SIG_EXPIRED) => SignatureState::Expired,
