@@ -245,7 +245,11 @@ impl Run<'_> {
         let migrations = self.settings.key_migrations()?.into_iter().map(|pair| (pair.old, pair.new));
         let patience = openpgp::Patience::new(self.settings.sign_timeout()?, Arc::clone(&self.interrupt.0));
         let migrations = migrations.collect::<Vec<_>>();
-        let keyring = Keyring::open_within(Path::new(&signing.home), &signing.key, &migrations, &patience);
+        let mut keyring = Keyring::open_within(Path::new(&signing.home), &signing.key, &migrations, &patience);
+        let clients = self.settings.get("BINPKG_GPG_VERIFY_GPG_HOME")?.map(Path::new).filter(|home| home.is_dir());
+        if let Some(clients) = clients.filter(|home| *home != Path::new(&signing.home)) {
+            keyring = keyring.and_then(|keyring| keyring.heed_revocations(clients, &signing.key));
+        }
         Ok(if signing.runs_gpg() { keyring } else { keyring.map(Keyring::with_secret_elsewhere) })
     }
 

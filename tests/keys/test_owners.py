@@ -1,9 +1,11 @@
 """Whose a package is: strangers left or held, keys that were replaced, and trust that nobody touches."""
 
+import shutil
+
 import pytest
 
 from . import craft, homes
-from .homes import LATER, THEN, Home, Ring, Signer, running_dirmngr
+from .homes import LATER, NEXT_DAY, THEN, Home, Ring, Signer, running_dirmngr
 from .scene import Scene
 from .table import FOREIGN, HELD, PACKAGES, RESIGNED, UNMENTIONED, Outcome, outcome
 
@@ -156,3 +158,28 @@ def test_unsigned_packages_are_not_mentioned(lab):
     before = scene.read("unsigned")
     answer = scene.apply(check=0)
     scene.check(answer, {"unsigned": Outcome(UNMENTIONED)}, {"unsigned": before})
+
+
+@pytest.mark.parametrize("what", ["key", "subkey"])
+def test_a_revocation_that_only_the_clients_know(lab, what):
+    """It stands in BINPKG_GPG_VERIFY_GPG_HOME and nowhere else: what the key signed is held, and it signs no more."""
+    home = Home.fresh(lab)
+    primary = home.add("ours", *THEN, usage="cert" if what == "subkey" else "sign")
+    key = home.add_subkey(primary, *NEXT_DAY) if what == "subkey" else primary
+    elsewhere = Home.fresh(lab)
+    shutil.copytree(home.path, elsewhere.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("S.*", "*.lock", ".#*"))
+    if what == "subkey":
+        elsewhere.revoke_subkey(primary, 1)
+        home.add_subkey(primary, *LATER)
+    else:
+        elsewhere.revoke(primary)
+    keys = Ring(home, primary, Signer(home, f"{key}!", LATER), primary, Signer(home, home.add("acquaintance", *THEN)))
+    scene = Scene(lab, keys, ("ours", "outside"))
+    before = {name: scene.read(name) for name in ("ours", "outside")}
+    homes.trusting(scene.prefix.keyring, elsewhere)
+    state, clients = home.state(), Home(scene.prefix.keyring).state()
+    answer = scene.apply()
+    scene.check(answer, dict.fromkeys(before, Outcome(HELD, "revoked")), before)
+    assert home.state() == state and Home(scene.prefix.keyring).state() == clients, "the keys were changed"
+    if what == "key":
+        assert "revoked" in scene.prefix.resign("doctor", check=1).text

@@ -58,6 +58,21 @@ impl Certificate {
         !self.revoked && lives(key) && self.keys.first().is_none_or(lives)
     }
 
+    /// Takes over what another copy of it knows to be revoked; whether that was anything new.
+    pub(super) fn take_revocations_of(&mut self, known: &Certificate) -> bool {
+        if known.fingerprint != self.fingerprint {
+            return false;
+        }
+        let mut learned = known.revoked && !self.revoked;
+        self.revoked |= known.revoked;
+        for key in &mut self.keys {
+            let revoked = known.keys.iter().any(|other| other.revoked && other.fingerprint == key.fingerprint);
+            learned |= revoked && !key.revoked;
+            key.revoked |= revoked;
+        }
+        learned
+    }
+
     /// When the last of its keys that can sign will have expired; `None` for never.
     #[must_use]
     pub fn signing_expires(&self, exact: Option<&str>) -> Option<SystemTime> {

@@ -177,6 +177,29 @@ impl Keyring {
         self.private_home.add(&exported, &self.patience)
     }
 
+    /// Lets a revocation count that only `home` (`BINPKG_GPG_VERIFY_GPG_HOME`) knows: a key, named `key` where it is the one
+    /// that signs, that clients do not accept any more. The home is read, in a copy, and nothing else is taken from it.
+    ///
+    /// # Errors
+    /// gpg cannot read it.
+    pub fn heed_revocations(mut self, home: &Path, key: &str) -> Result<Keyring, KeyError> {
+        let copy = PrivateHome::copy_of(home, &program()?)?;
+        let gpg = copy.gpg(&self.patience);
+        let mut learned = false;
+        for certificate in std::iter::once(&mut self.signing).chain(&mut self.migrated) {
+            let found = list(&gpg, &certificate.fingerprint);
+            let found = found.map_err(|source| KeyError::of_gpg(home, "look for revocations", source))?;
+            learned |= found.iter().any(|known| certificate.take_revocations_of(known));
+        }
+        if learned && let Some(origin) = &self.origin {
+            let name = key.strip_suffix('!').unwrap_or(key);
+            if let Err(error @ KeyError::Revoked { .. }) = usable(&self.signing, &origin.home, key, name) {
+                self.unusable = Some(Arc::new(error));
+            }
+        }
+        Ok(self)
+    }
+
     /// The certificate that signs.
     #[must_use]
     pub fn signing(&self) -> &Certificate {
