@@ -159,7 +159,7 @@ impl Store {
             inherited: Inherited::of(&pkgdir.folder.facts()?),
             compression,
             patience,
-            names: Names::default(),
+            names: Names::of_run(),
             beside: Arc::default(),
             records: Records::default(),
             removed: HashSet::new(),
@@ -267,5 +267,7 @@ fn warn_of(result: Result<(), PkgdirError>) {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -236,6 +236,11 @@ impl CommitNote {
         replace_file(state, COMMIT, NEW_COMMIT, &bytes)
     }
 
+    /// Removes a note, if there is one.
+    pub(super) fn remove_any(state: &Folder) -> Result<(), PkgdirError> {
+        if CommitNote::is_there(state)? { CommitNote::remove(state) } else { Ok(()) }
+    }
+
     pub(super) fn remove(state: &Folder) -> Result<(), PkgdirError> {
         state.remove(COMMIT)?;
         state.sync()

@@ -33,6 +33,8 @@ impl Store {
         }
         let finished = self.finish_interrupted_batch();
         if finished.is_ok() {
+            // one that could not be understood
+            warn_of(CommitNote::remove_any(&self.state.folder));
             // while the note is there, what waits may still be needed
             warn_of(self.remove_staged(&journal.beside));
             self.remove_staged_by_first(&journal.first_staged);
@@ -122,7 +124,8 @@ impl Store {
         let mut unfinished: HashSet<&PkgPath> = HashSet::new();
         for item in &note.items {
             let parted = item.releases.as_ref().is_some_and(|held| unfinished.contains(held));
-            let Some(to) = self.folder_at(item.destination.folder()) else {
+            let to = self.folder_at(item.destination.folder()).filter(|_| is_sound(item));
+            let Some(to) = to else {
                 unfinished.extend(&item.releases);
                 continue;
             };
@@ -231,6 +234,14 @@ pub(super) fn files_below(folder: &Folder) -> Result<Vec<PkgPath>, PkgdirError> 
         }
     }
     Ok(found)
+}
+
+/// Whether what the note says of a file agrees with itself: the name in its block of the index is its name, and only the
+/// new version of a package takes that one's place.
+fn is_sound(item: &CommitItem) -> bool {
+    let entry = Entry::from_text(&item.entry);
+    let replaced = item.releases.as_ref().filter(|_| item.replaces).and_then(path_of_held);
+    entry.get("PATH") == Some(item.destination.as_str()) && replaced.is_none_or(|path| path == item.destination)
 }
 
 /// Whether the file that waits is the one that the note speaks of.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use rustix::fs::{Gid, Mode, Stat, Uid};
 
@@ -58,14 +59,24 @@ pub(super) fn set_owner(file: impl std::os::fd::AsFd, owner: Option<u32>, gid: u
     }
 }
 
-/// Names for waiting files; each is given out once in a run.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Names(Arc<AtomicU64>);
+/// Names for waiting files; each is given out once.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    run: String,
+    given: Arc<AtomicU64>,
+}
 
 impl Names {
+    /// The names of one run. Its process id alone is not its own: in a container every run may have the same one, and
+    /// what an earlier one left behind may be there still.
+    pub(super) fn of_run() -> Names {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Names { run: format!("{}.{}", std::process::id(), now.as_nanos()), given: Arc::default() }
+    }
+
     /// A name in our own folder.
     pub(super) fn next(&self) -> String {
-        format!("{}.{}", std::process::id(), self.0.fetch_add(1, Ordering::Relaxed))
+        format!("{}.{}", self.run, self.given.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A name beside a package.
