@@ -90,6 +90,7 @@ bench: setup release
 # Millions of mutated inputs, and everything that `make test` has at full size in Rust; tests/cases/mod.rs has the knobs.
 fuzz: setup
 	BINPKG_RESIGN_CASES=25 $(CARGO) test --locked --release --test fuzz
+	BINPKG_RESIGN_CASES=25 $(CARGO) test --locked --release --lib store::fuzz
 	BINPKG_RESIGN_FULL=1 $(CARGO) test --locked --release --test gpkg --test atoms --test settings
 
 include packaging.mk

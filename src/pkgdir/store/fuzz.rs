@@ -65,9 +65,9 @@ impl Place {
                 releases: PkgPath::new(&format!("{path}.held")).ok(),
             });
             // it stays, as after the end of the process
-            std::mem::forget(staged);
+            staged.committed = true;
         }
-        std::mem::forget(store);
+        drop(store);
         let note = serde_json::to_vec(&journal::CommitNote { items }).unwrap();
         (place, journal, note)
     }
