@@ -31,6 +31,25 @@ def small_ext4(prefix, blocks=2048):
         subprocess.run(["umount", prefix.pkgdir], check=True)
 
 
+@contextlib.contextmanager
+def btrfs_subvolume(prefix):
+    """Moves what PKGDIR lies in to a btrfs, and PKGDIR to a subvolume of it. Skips where that cannot be had."""
+    image, parent, aside = prefix.path / "disk.img", prefix.pkgdir.parent, prefix.path / "aside"
+    image.write_bytes(b"")
+    os.truncate(image, 256 << 20)
+    parent.rename(aside)
+    parent.mkdir()
+    made = ["mkfs.btrfs", "-q", image], ["mount", "-o", "loop", image, parent], ["btrfs", "subvolume", "create", prefix.pkgdir]
+    for command in made:
+        if shutil.which(command[0]) is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            pytest.skip(f"no btrfs here: {command[0]} does not work")
+    try:
+        shutil.copytree(aside, parent, copy_function=shutil.copy2, dirs_exist_ok=True, symlinks=True)
+        yield prefix.pkgdir
+    finally:
+        subprocess.run(["umount", parent], check=True)
+
+
 def fill(place, free):
     """Fills the filesystem but for so many blocks of 1 KiB; returns the file that does it."""
     filler = place / "filler"

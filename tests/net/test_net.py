@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.world import LAYOUTS, UPDATES, path_of, publish, pull, world
 from tests.lab import NEWEST, Snapshot, assert_all_verify, assert_index_agrees, assert_portage_finds_nothing, files_of
+from tests.lab.disk import btrfs_subvolume
 
 CONCERNED = ("dev-libs/slotted-2.0", "app-misc/oldname-1.0-r1", "app-misc/user-1")
 
@@ -128,6 +129,31 @@ def test_it_lies_inside_where_it_cannot_lie_beside(lab, layout):
         assert {path_of(layout, cpv) for cpv in CONCERNED} <= set(files_of(prefix.pkgdir))
     finally:
         prefix.run("umount", prefix.pkgdir)
+
+
+def test_where_links_cannot_be_it_has_reflinks(lab, layout):
+    """PKGDIR is a subvolume of btrfs, and the net lies in another one: files of its own that share their blocks."""
+    prefix = with_net(lab, layout, BINPKG_RESIGN_NET="no")
+    with btrfs_subvolume(prefix):
+        prefix.variables["BINPKG_RESIGN_NET"] = "auto"
+        prefix.configure()
+        prefix.resign("apply")
+        before = files_of(prefix.pkgdir)
+        links = [path for path in net_of(prefix).iterdir() if path.name.startswith("package.")]
+        assert len(links) == len(before) and all(path.stat().st_nlink == 1 for path in links)
+        prefix.run("sync")
+        shared = prefix.run("btrfs", "filesystem", "du", "--raw", "-s", net_of(prefix)).out.split()
+        assert int(shared[-3]) < int(shared[-4]) // 4, shared
+        whole = Snapshot(prefix.path)
+        prefix.resign("apply")
+        assert whole.difference(Snapshot(prefix.path)) == [], "a run that has nothing to do changes nothing"
+        lose(prefix)
+        concerned = {path_of(layout, cpv) for cpv in CONCERNED}
+        assert not concerned & set(files_of(prefix.pkgdir)), "the control: Portage removes them"
+        prefix.resign("apply")
+        assert concerned <= set(files_of(prefix.pkgdir))
+        assert_all_verify(prefix)
+        assert_index_agrees(prefix)
 
 
 def test_a_run_that_has_nothing_to_do_changes_nothing(lab, layout):

@@ -58,6 +58,9 @@ pub(crate) struct Caught {
     pub(crate) path: PkgPath,
     /// Its inode, which names the link.
     inode: u64,
+    /// The inode in the net, where that is a reflink and not a hard link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reflink: Option<u64>,
 }
 
 /// The net, open.
@@ -86,7 +89,7 @@ impl Net {
     /// # Errors
     /// It cannot be made.
     pub(crate) fn open(pkgdir: &Pkgdir, place: NetPlace, store: &super::Store) -> Result<Option<Net>, PkgdirError> {
-        if let Some((parent, name)) = beside(pkgdir).filter(|(parent, _)| parent.is_beside(&pkgdir.folder)) {
+        if let Some((parent, name)) = beside(pkgdir).filter(|(parent, _)| is_in_reach(parent, pkgdir)) {
             if state::ours_in(&parent, &name)?.is_none() {
                 parent.make_folder(&name, rustix::fs::Mode::RWXU)?;
             }
@@ -101,7 +104,7 @@ impl Net {
     /// Whether PKGDIR lies so that its net can be beside it.
     #[must_use]
     pub(crate) fn can_be_beside(pkgdir: &Pkgdir) -> bool {
-        beside(pkgdir).is_some_and(|(parent, _)| parent.is_beside(&pkgdir.folder))
+        beside(pkgdir).is_some_and(|(parent, _)| is_in_reach(&parent, pkgdir))
     }
 
     /// What it was filled from; none where it was not, or that cannot be understood.
@@ -130,11 +133,15 @@ impl Net {
 
     /// Opens a package in the net; none where its link is not what the list says.
     pub(crate) fn file(&self, caught: &Caught) -> Option<Opened> {
-        self.folder.file(&caught.link()).ok().filter(|opened| opened.identity.inode() == caught.inode)
+        self.folder.file(&caught.link()).ok().filter(|opened| opened.identity.inode() == caught.kept())
     }
 
     /// When a package lost its name in PKGDIR, in seconds and nanoseconds since the epoch: unlinking changes the inode.
+    /// A reflink does not tell.
     pub(crate) fn lost_at(&self, caught: &Caught) -> Option<(i64, i64)> {
+        if caught.reflink.is_some() {
+            return None;
+        }
         let facts = self.folder.look(&caught.link()).ok()??;
         #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "the type differs by machine")]
         Some((facts.st_ctime as i64, facts.st_ctime_nsec as i64))
@@ -167,8 +174,8 @@ impl Net {
     pub(crate) fn fill(&self, pkgdir: &Pkgdir) -> Result<(), PkgdirError> {
         let Some(identity) = pkgdir.index_identity() else { return Ok(()) };
         let Some(index) = pkgdir.read_index()? else { return Ok(()) };
-        let known: HashMap<PkgPath, u64> =
-            self.caught().into_iter().map(|caught| (caught.path, caught.inode)).collect();
+        let known: HashMap<PkgPath, Caught> =
+            self.caught().into_iter().map(|caught| (caught.path.clone(), caught)).collect();
         let mut list = Vec::new();
         let mut failed_links = 0_usize;
         for number in 0..index.len() {
@@ -193,6 +200,10 @@ impl Net {
             serde_json::to_writer(&mut bytes, caught).map_err(|source| PkgdirError::State { path: path(), source })?;
             bytes.push(b'\n');
         }
+        if list.iter().any(|caught| caught.reflink.is_some()) {
+            let path = self.folder.path();
+            rustix::fs::syncfs(&self.folder).map_err(|error| failed("flush", path)(std::io::Error::from(error)))?;
+        }
         replace_file(&self.folder, LIST, NEW_LIST, &bytes)?;
         self.keep_index(pkgdir)?;
         let filled = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
@@ -208,7 +219,7 @@ impl Net {
         &self,
         pkgdir: &Pkgdir,
         path: PkgPath,
-        known: &HashMap<PkgPath, u64>,
+        known: &HashMap<PkgPath, Caught>,
     ) -> Result<Option<Caught>, PkgdirError> {
         let folder = match pkgdir.folder_of(&path) {
             Ok(folder) => folder,
@@ -216,8 +227,11 @@ impl Net {
             Err(error) => return Err(error),
         };
         let Some(there) = folder.identity(path.file_name())? else { return Ok(None) };
-        if known.get(&path) == Some(&there.inode()) {
-            return Ok(Some(Caught { path, inode: there.inode() }));
+        if let Some(caught) = known.get(&path).filter(|caught| caught.inode == there.inode()) {
+            if self.still_has(caught, &there) {
+                return Ok(Some(caught.clone()));
+            }
+            self.folder.remove(&caught.link())?;
         }
         let opened = folder.file(path.file_name())?;
         let inode = opened.identity.inode();
@@ -227,12 +241,13 @@ impl Net {
         if !signed.unwrap_or(true) {
             return Ok(None);
         }
-        let caught = Caught { path, inode };
+        let caught = Caught { path, inode, reflink: None };
         let name = caught.link();
         match folder.link(caught.path.file_name(), &self.folder, &name) {
             Ok(()) => {}
             Err(PkgdirError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+            // another mount, or another subvolume of btrfs, or there are as many links as the filesystem has
+            Err(error) => return self.reflink(&folder, caught).map(Some).map_err(|_| error),
         }
         let linked = self.folder.identity(&name)?;
         if linked.is_some_and(|linked| linked.inode() == inode) {
@@ -242,6 +257,36 @@ impl Net {
             self.folder.remove(&name)?;
             Err(failed("link", &shown)(std::io::Error::from(rustix::io::Errno::STALE)))
         }
+    }
+
+    /// Gives a package a file of its own in the net that shares its blocks.
+    fn reflink(&self, folder: &Folder, caught: Caught) -> Result<Caught, PkgdirError> {
+        let opened = folder.file(caught.path.file_name())?;
+        let (name, path) = (caught.link(), self.folder.path().join(caught.link()));
+        let refused = |error: rustix::io::Errno| failed("make a reflink", &path)(std::io::Error::from(error));
+        if opened.identity.inode() != caught.inode {
+            return Err(refused(rustix::io::Errno::STALE));
+        }
+        let file = self.folder.create(&name)?;
+        let modified = opened.file.metadata().and_then(|facts| facts.modified()).map_err(failed("look at", &path))?;
+        let made = rustix::fs::ioctl_ficlone(&file, &opened.file).map_err(refused);
+        let times = std::fs::FileTimes::new().set_modified(modified);
+        let made = made.and_then(|()| file.set_times(times).map_err(failed("set the time of", &path)));
+        match made.and_then(|()| self.folder.identity(&name)) {
+            Ok(Some(kept)) => Ok(Caught { reflink: Some(kept.inode()), ..caught }),
+            Ok(None) => Err(refused(rustix::io::Errno::STALE)),
+            Err(error) => {
+                self.folder.remove(&name)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the file in the net is still what its package is: a hard link is, by its inode; of reflinks the inode of
+    /// the package may have gone to another file.
+    fn still_has(&self, caught: &Caught, there: &Identity) -> bool {
+        let kept = || self.folder.identity(&caught.link()).ok().flatten();
+        caught.reflink.is_none() || kept().is_some_and(|kept| kept.inode() == caught.kept() && kept.is_like(there))
     }
 
     /// Keeps the index as it is now.
@@ -273,6 +318,9 @@ impl Net {
     pub(crate) fn size(&self) -> (usize, u64) {
         let caught = self.caught();
         let alone = |caught: &Caught| {
+            if caught.reflink.is_some() {
+                return None;
+            }
             let facts = self.folder.look(&caught.link()).ok()??;
             (facts.st_nlink == 1).then(|| Identity::of(&facts).size())
         };
@@ -293,6 +341,11 @@ impl Caught {
     fn link(&self) -> String {
         format!("{PREFIX}{}", self.inode)
     }
+
+    /// The inode in the net.
+    fn kept(&self) -> u64 {
+        self.reflink.unwrap_or(self.inode)
+    }
 }
 
 /// The folder that PKGDIR really lies in, and what the net is called there.
@@ -301,4 +354,18 @@ fn beside(pkgdir: &Pkgdir) -> Option<(Folder, String)> {
     let name = real.file_name()?.to_str()?;
     let parent = Folder::open(real.parent()?).ok()?;
     Some((parent, format!(".{name}.binpkg-resign-net")))
+}
+
+/// Whether a file of PKGDIR can get a hard link in this folder, or at least a reflink, as between subvolumes of btrfs.
+fn is_in_reach(folder: &Folder, pkgdir: &Pkgdir) -> bool {
+    folder.is_beside(&pkgdir.folder) || btrfs(folder).is_some_and(|here| Some(here) == btrfs(&pkgdir.folder))
+}
+
+/// Which btrfs a folder is on: half of the id is the filesystem's, the other half the subvolume's (`btrfs_statfs`).
+fn btrfs(folder: &Folder) -> Option<u32> {
+    const BTRFS_SUPER_MAGIC: u32 = 0x9123_683E;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the type differs by machine")]
+    let is_btrfs = rustix::fs::fstatfs(folder).ok()?.f_type as u32 == BTRFS_SUPER_MAGIC;
+    #[allow(clippy::cast_possible_truncation, reason = "one half is meant")]
+    is_btrfs.then_some(rustix::fs::fstatvfs(folder).ok()?.f_fsid as u32)
 }
