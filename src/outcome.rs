@@ -15,6 +15,7 @@ use crate::pkgdir::PkgdirError;
 use crate::pkgdir::agreement::Disagreement;
 use crate::pkgdir::store::Remark;
 use crate::plan::{Change, Doom};
+use crate::portage::fingerprint::KeyHandle;
 use crate::portage::names::{BuildId, PkgPath};
 
 /// What became of one package.
@@ -147,7 +148,7 @@ pub(crate) enum Reason {
     /// The configuration, or what else the run needs, is broken; in the words of that error.
     Setup(Arc<str>),
     /// Somebody else signed it: these keys.
-    Foreign(Vec<String>),
+    Foreign(Vec<KeyHandle>),
     /// Portage would take it away even if it were signed.
     Doomed(Doom),
     /// The index names it, and there is no such file.
@@ -238,7 +239,9 @@ impl fmt::Display for Reason {
             Reason::Container(error) => error.fmt(f),
             Reason::Pkgdir(error) => error.fmt(f),
             Reason::Setup(text) => f.write_str(text),
-            Reason::Foreign(signers) => write!(f, "signed by {}", signers.join(", ")),
+            Reason::Foreign(signers) => {
+                write!(f, "signed by {}", signers.iter().map(KeyHandle::as_str).collect::<Vec<_>>().join(", "))
+            }
             Reason::Doomed(doom) => doom.fmt(f),
             Reason::Missing => {
                 f.write_str("the index names it, and the file is not there; `binpkg-resign index` corrects the index")
@@ -308,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_a_word_and_a_sentence() {
-        let json = serde_json::to_value(Reason::Foreign(vec!["ABC".into()])).unwrap();
-        assert_eq!(json, serde_json::json!({"code": "foreign", "text": "signed by ABC"}));
+        let json = serde_json::to_value(Reason::Foreign(vec![KeyHandle::new("BC6B7A03F2E92BDB").unwrap()])).unwrap();
+        assert_eq!(json, serde_json::json!({"code": "foreign", "text": "signed by BC6B7A03F2E92BDB"}));
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod atom;
 mod bounded;
+pub mod fingerprint;
 pub mod index;
 pub mod names;
 pub mod reduce;

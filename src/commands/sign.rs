@@ -230,7 +230,7 @@ fn unlisted_outcome(path: &PkgPath) -> Outcome {
 /// Says what is about to be vouched for.
 fn announce(crew: &Crew<'_>, jobs: &[Job]) {
     let packages = plural(jobs.len(), "package", "packages");
-    log::warn!("signing {packages} as {} vouches for all that is in them:", crew.keyring.signing().user_id);
+    log::warn!("signing {packages} as {} vouches for all that is in them:", crew.keyring.user_id());
     let mut by_repository: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for job in jobs {
         let repository = job.base.get("REPO").unwrap_or(crew.repository);

@@ -8,13 +8,14 @@ use super::{Error, Run};
 use crate::package::gpkg::Container;
 use crate::package::openpgp::{KeyError, Keyring, Owner, maker_of};
 use crate::pkgdir::Pkgdir;
+use crate::portage::fingerprint::{Fingerprint, KeyHandle};
 use crate::portage::settings::{KeyMigration, Signing};
 use crate::report::plural;
 
 /// The packages of one key.
 pub(super) struct Signers {
-    /// The key, a fingerprint or id.
-    key: String,
+    /// The key.
+    key: KeyHandle,
     /// Whose it is.
     pub(super) owner: Owner,
     count: usize,
@@ -35,15 +36,16 @@ impl Run<'_> {
     /// The same with a keyring that is open.
     pub(super) fn signers_by(&self, keyring: &Keyring, pkgdir: &Pkgdir) -> Result<Vec<Signers>, Error> {
         let known = self.settings.key_migrations()?;
-        let new = &keyring.signing().fingerprint;
+        let Some(signing) = keyring.signing() else { return Ok(Vec::new()) };
+        let new = &signing.fingerprint;
         let mut signers = Vec::new();
         for (key, count) in count(pkgdir)? {
             let home = || keyring.home().unwrap_or(Path::new("")).to_owned();
             let failed = |source| KeyError::Gpg { home: home(), action: "look up a key", source };
             let owner = keyring.owner(&key).map_err(failed)?;
             let migration = match &owner {
-                Owner::InHome(old) => pairs(&known, old, new),
-                Owner::Expired => pairs(&known, &key, new),
+                Owner::InHome(old) => pairs(&known, old.as_str(), new),
+                Owner::Expired => pairs(&known, key.as_str(), new),
                 Owner::Configured | Owner::Former | Owner::Other => String::new(),
             };
             signers.push(Signers { key, owner, count, migration });
@@ -53,14 +55,14 @@ impl Run<'_> {
 }
 
 /// The pairs that are set, and one more.
-fn pairs(known: &[KeyMigration], old: &str, new: &str) -> String {
-    let others = known.iter().filter(|pair| pair.old != old).map(|pair| format!("{}={}", pair.old, pair.new));
+fn pairs(known: &[KeyMigration], old: &str, new: &Fingerprint) -> String {
+    let others = known.iter().filter(|pair| pair.old.as_str() != old).map(|pair| format!("{}={}", pair.old, pair.new));
     others.chain([format!("{old}={new}")]).collect::<Vec<_>>().join(" ")
 }
 
 /// How many packages name which key in the signature of their Manifest.
-fn count(pkgdir: &Pkgdir) -> Result<BTreeMap<String, usize>, Error> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+fn count(pkgdir: &Pkgdir) -> Result<BTreeMap<KeyHandle, usize>, Error> {
+    let mut counts: BTreeMap<KeyHandle, usize> = BTreeMap::new();
     for file in pkgdir.packages()? {
         let shown = pkgdir.path().join(file.path.as_str());
         let manifest = pkgdir.open_package(&file.path).ok().and_then(|opened| {

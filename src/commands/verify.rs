@@ -17,6 +17,7 @@ use crate::package::openpgp::{KeyError, Keyring, Verifier};
 use crate::package::verify::{Checked, Depth, Verdict, verify};
 use crate::pkgdir::agreement::{differs_from_bytes, differs_from_file};
 use crate::pkgdir::{Identity, Opened, Pkgdir};
+use crate::portage::fingerprint::KeyHandle;
 use crate::portage::index::{Entry, PackageIndex};
 use crate::portage::names::{BuildId, PkgPath};
 use crate::report::{Detail, Level, Status, Style, mark, plural, printable};
@@ -29,7 +30,7 @@ pub(crate) struct Audit {
     packages: Vec<Finding>,
     counts: GradeCounts,
     /// How many packages each key has signed, by its fingerprint or id; one counts for every key that has.
-    keys: BTreeMap<String, usize>,
+    keys: BTreeMap<KeyHandle, usize>,
     seconds: f64,
 }
 
@@ -46,7 +47,7 @@ pub(crate) struct Finding {
     #[serde(rename = "outcome")]
     pub grade: Grade,
     /// The keys that signed it.
-    pub signers: Vec<String>,
+    pub signers: Vec<KeyHandle>,
     /// What is wrong, or what could not be found out.
     pub reason: Option<String>,
 }
@@ -115,7 +116,7 @@ pub(crate) fn audit(run: &Run<'_>, files: &[PathBuf]) -> Result<Audit, Error> {
         unsigned: count(Grade::Unsigned),
         bad: count(Grade::Bad),
     };
-    let mut keys: BTreeMap<String, usize> = BTreeMap::new();
+    let mut keys: BTreeMap<KeyHandle, usize> = BTreeMap::new();
     for signer in packages.iter().flat_map(|finding| &finding.signers) {
         *keys.entry(signer.clone()).or_default() += 1;
     }
@@ -173,7 +174,13 @@ fn all_of(pkgdir: &Pkgdir, index: Option<&PackageIndex>, missing: &mut Vec<Findi
     Ok(subjects)
 }
 
-fn finding(path: String, entry: Option<&Entry>, grade: Grade, signers: Vec<String>, reason: Option<String>) -> Finding {
+fn finding(
+    path: String,
+    entry: Option<&Entry>,
+    grade: Grade,
+    signers: Vec<KeyHandle>,
+    reason: Option<String>,
+) -> Finding {
     let text = |key: &str| entry.and_then(|entry| entry.get(key)).map(str::to_owned);
     let build_id = text("BUILD_ID").as_deref().and_then(BuildId::new);
     Finding { path, cpv: text("CPV"), build_id, grade, signers, reason }
@@ -307,8 +314,8 @@ impl Audit {
         let mut line = |level, text: String| out += &format!("{}{}\n", mark(level, style), printable(&text));
         for finding in &self.packages {
             let reason = finding.reason.as_deref().unwrap_or_default();
-            let by =
-                if finding.signers.is_empty() { String::new() } else { format!(" ({})", finding.signers.join(", ")) };
+            let signers: Vec<&str> = finding.signers.iter().map(KeyHandle::as_str).collect();
+            let by = if signers.is_empty() { String::new() } else { format!(" ({})", signers.join(", ")) };
             match finding.grade {
                 Grade::Bad => line(Level::Error, format!("bad       {}: {reason}", finding.path)),
                 _ if detail < Detail::Verbose => {}

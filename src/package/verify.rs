@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::gpkg::{Codec, Container, GpkgError, METADATA_LIMIT, Manifest, MemberKind, Metadata, SMALL_MEMBER_LIMIT};
 use super::openpgp::{Signature, SignatureState, Verifier, VerifyError};
+use crate::portage::fingerprint::KeyHandle;
 
 /// How far a package is looked through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +32,8 @@ pub enum Verdict {
 /// A package that somebody else has signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
-    /// The keys that signed it (fingerprints or key ids) that are not ours.
-    pub signers: Vec<String>,
+    /// The keys that signed it that are not ours.
+    pub signers: Vec<KeyHandle>,
     /// Whether the signatures could be checked.
     pub checked: Checked,
 }
@@ -112,7 +113,7 @@ pub struct Verified {
     container: Container,
     manifest: Manifest,
     metadata: Metadata,
-    signer: String,
+    signer: KeyHandle,
     certificate: Whose,
 }
 
@@ -155,7 +156,7 @@ impl Verified {
 
     /// The key that signed its Manifest.
     #[must_use]
-    pub fn signer(&self) -> &str {
+    pub fn signer(&self) -> &KeyHandle {
         &self.signer
     }
 
@@ -247,7 +248,9 @@ pub fn verify(
     Ok(match maker {
         Maker::Other(foreign) => Verdict::Foreign(foreign),
         Maker::Ours(certificate) => {
-            let signer = signatures.first().map(|signature| signature.key.clone()).unwrap_or_default();
+            let Some(signer) = signatures.into_iter().find_map(|signature| signature.key) else {
+                return Err(Refusal::NoSignature { path: path.to_owned(), part: "Manifest".to_owned() });
+            };
             Verdict::Ours(Box::new(Verified { container, manifest, metadata, signer, certificate }))
         }
     })
@@ -300,7 +303,7 @@ impl Maker {
             (ours @ Maker::Ours(Whose::Migrated), Maker::Ours(_)) => ours,
             (Maker::Ours(_), other) => other,
             (Maker::Other(mut foreign), Maker::Other(more)) => {
-                let new: Vec<String> =
+                let new: Vec<KeyHandle> =
                     more.signers.into_iter().filter(|signer| !foreign.signers.contains(signer)).collect();
                 foreign.signers.extend(new);
                 foreign.checked = foreign.checked.min(more.checked);
@@ -317,7 +320,7 @@ fn judge(part: &str, signatures: &[Signature], verifier: &Verifier<'_>, path: &P
     let foreign: Vec<&Signature> = signatures.iter().filter(|signature| is_foreign(&signature.state)).collect();
     if !foreign.is_empty() {
         let unknown = foreign.iter().any(|signature| signature.state == SignatureState::UnknownKey);
-        let signers = foreign.into_iter().map(|signature| signature.key.clone()).collect();
+        let signers = foreign.into_iter().filter_map(|signature| signature.key.clone()).collect();
         return Ok(Maker::Other(Foreign { signers, checked: if unknown { Checked::No } else { Checked::Yes } }));
     }
     if signatures.is_empty() {
@@ -333,9 +336,11 @@ fn judge(part: &str, signatures: &[Signature], verifier: &Verifier<'_>, path: &P
             SignatureState::Expired => SignatureFault::Expired,
             SignatureState::Bad(why) => SignatureFault::Bad(why.clone()),
         };
-        let (part, key) = (part.to_owned(), signature.key.clone());
+        let key = signature.key.as_ref().map_or("an unknown key", KeyHandle::as_str).to_owned();
+        let part = part.to_owned();
         return Err(Refusal::Signature { path: path.to_owned(), part, key, fault });
     }
-    let former = signatures.iter().any(|signature| verifier.keyring().is_former(&signature.key));
+    let former =
+        signatures.iter().filter_map(|signature| signature.key.as_ref()).any(|key| verifier.keyring().is_former(key));
     Ok(Maker::Ours(if former { Whose::Migrated } else { Whose::Current }))
 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::pkgdir::PkgdirError;
 use crate::pkgdir::store::Remark;
 use crate::plan::{Change, Doom};
+use crate::portage::fingerprint::KeyHandle;
 use crate::portage::names::{BuildId, PkgPath};
 
 const UPDATE: &str = "move dev-util/strace dev-debug/strace";
@@ -49,7 +50,11 @@ fn every_outcome() -> Vec<Outcome> {
         outcome("held-too", OutcomeKind::Held, Some(locked())),
         outcome("endless", OutcomeKind::Held, Some(Reason::Doomed(Doom::Endless { update: UPDATE.into() }))),
         outcome("exposed", OutcomeKind::Exposed, Some(no_space())),
-        outcome("foreign", OutcomeKind::Foreign, Some(Reason::Foreign(vec!["0123456789ABCDEF".into()]))),
+        outcome(
+            "foreign",
+            OutcomeKind::Foreign,
+            Some(Reason::Foreign(vec![KeyHandle::new("0123456789ABCDEF").unwrap()])),
+        ),
         outcome("missing", OutcomeKind::Skipped, Some(Reason::Missing)),
     ]
 }
@@ -112,7 +117,7 @@ fn the_exit_status_comes_from_the_outcomes_alone() {
 fn nothing_in_a_name_moves_the_cursor() {
     let text = "a\u{1b}[2Jb\u{202e}c\u{7}\n";
     assert_eq!(printable(text), "a\\u{1b}[2Jb\\u{202e}c\\u{7}\\u{a}");
-    let mut evil = outcome("x", OutcomeKind::Held, Some(Reason::Foreign(vec!["\u{1b}]0;owned\u{7}".into()])));
+    let mut evil = outcome("x", OutcomeKind::Held, Some(Reason::Setup("\u{1b}]0;owned\u{7}".into())));
     evil.cpv = "a/\u{1b}[31mb-1".into();
     let text = report("apply", Mode::Real, vec![evil]).to_text(Style::Plain, Detail::Verbose);
     assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");

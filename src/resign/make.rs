@@ -16,6 +16,7 @@ use crate::pkgdir::agreement::{differs_from_bytes, differs_from_file};
 use crate::pkgdir::store::{Reader, Ready, Staged, Stager};
 use crate::pkgdir::{Identity, Opened};
 use crate::plan::Edit;
+use crate::portage::fingerprint::KeyHandle;
 
 /// A new file that waits for its batch.
 pub(super) struct Made {
@@ -29,7 +30,7 @@ pub(super) enum Unmade {
     /// It is Portage's business: not signed, or, for a rekey, not signed by an old key of ours.
     NothingToDo,
     /// Somebody else has signed it.
-    Foreign(Vec<String>),
+    Foreign(Vec<KeyHandle>),
     /// It is not there.
     Missing,
     /// It could not be made.
@@ -137,7 +138,7 @@ impl Crew<'_> {
         }
         if self.command.terminal().is_some() {
             // one line before gpg asks, if it has to
-            let key = &self.keyring.signing().user_id;
+            let key = self.keyring.user_id();
             log::warn!("binary packages are to be signed again with the key of {key}, which may need its passphrase");
         }
         signer.detached(b"").map(|_| ()).map_err(|error| Reason::Sign(Arc::new(error)))

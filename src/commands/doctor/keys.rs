@@ -7,6 +7,7 @@ use super::Doctor;
 use crate::commands::{Error, Run};
 use crate::package::openpgp::card::{ALL_TRIES, Card};
 use crate::package::openpgp::{Keyring, Owner, SignError, Signer, keys};
+use crate::portage::fingerprint::Fingerprint;
 use crate::portage::settings::Signing;
 
 /// A key that expires within this time is warned of.
@@ -20,7 +21,7 @@ pub(super) fn keys_of(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing) -> 
             return Ok(());
         }
     };
-    let certificate = keyring.signing();
+    let Some(certificate) = keyring.signing() else { return Ok(()) };
     let name = format!("{} ({})", certificate.fingerprint, certificate.user_id);
     if let Some(problem) = keyring.unusable() {
         doctor.problem("key", problem.to_string(), "packages are held until the key can sign");
@@ -63,7 +64,7 @@ fn signers(doctor: &mut Doctor, run: &Run<'_>, keyring: &Keyring) -> Result<(), 
 /// What is to be said of a signing key that expires soon.
 #[must_use]
 pub(crate) fn expiry(keyring: &Keyring) -> Option<String> {
-    let expires = keyring.signing().signing_expires(keyring.exact())?;
+    let expires = keyring.signing()?.signing_expires(keyring.exact())?;
     let left = expires.duration_since(SystemTime::now()).ok()?;
     (left < SOON).then(|| format!("the signing key expires in {} days", left.as_secs() / 86400))
 }
@@ -141,7 +142,7 @@ fn test_signatures(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing, keyrin
 }
 
 /// Whether the keyring that Portage verifies with trusts the key (`BINPKG_GPG_VERIFY_GPG_HOME`).
-fn clients(doctor: &mut Doctor, run: &Run<'_>, fingerprint: &str) -> Result<(), Error> {
+fn clients(doctor: &mut Doctor, run: &Run<'_>, fingerprint: &Fingerprint) -> Result<(), Error> {
     let home = run.settings.get("BINPKG_GPG_VERIFY_GPG_HOME")?.unwrap_or_default().to_owned();
     let fix = format!(
         "if this host installs its own packages: gpg --homedir {home} --import, then set the key's ownertrust to ultimate \

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::portage::fingerprint::{Fingerprint, KeyHandle, KeyId};
+
 /// A certificate: a primary key with its subkeys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The primary key's fingerprint, upper-case hex.
-    pub fingerprint: String,
+    /// The primary key's fingerprint.
+    pub fingerprint: Fingerprint,
     /// The first user id, as gpg shows it.
     pub user_id: String,
     /// Every user id that is not revoked.
@@ -22,8 +24,10 @@ pub struct Certificate {
 /// One key of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFacts {
-    /// Its fingerprint, upper-case hex.
-    pub fingerprint: String,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Its key id, as gpg says it.
+    pub key_id: KeyId,
     /// What names its secret half to the agent, and as a file in the home.
     pub keygrip: String,
     /// When it expires, if ever.
@@ -39,14 +43,22 @@ pub struct KeyFacts {
 }
 
 impl Certificate {
-    /// The key of this certificate that `id` names: a fingerprint, or a key id (its end).
+    /// The key of this certificate that a signature names so.
     #[must_use]
-    pub fn key(&self, id: &str) -> Option<&KeyFacts> {
-        let id = id.trim_start_matches("0x").to_ascii_uppercase();
-        if id.len() < 16 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
+    pub fn key(&self, name: &KeyHandle) -> Option<&KeyFacts> {
+        self.keys.iter().find(|key| match name {
+            KeyHandle::Fingerprint(fingerprint) => key.fingerprint == *fingerprint,
+            KeyHandle::KeyId(id) => key.key_id == *id,
+        })
+    }
+
+    /// The key of this certificate that a setting names: by its fingerprint, or its key id, long or short.
+    #[must_use]
+    pub fn key_set_as(&self, name: &str) -> Option<&KeyFacts> {
+        match KeyHandle::new(name) {
+            Some(handle) => self.key(&handle),
+            None => self.keys.iter().find(|key| key.key_id.is_shortened_to(name)),
         }
-        self.keys.iter().find(|key| key.fingerprint.ends_with(&id))
     }
 
     /// Whether what `key`, one of its keys, has signed is still accepted: neither it nor the primary key has expired or
@@ -75,13 +87,13 @@ impl Certificate {
 
     /// When the last of its keys that can sign will have expired; `None` for never.
     #[must_use]
-    pub fn signing_expires(&self, exact: Option<&str>) -> Option<SystemTime> {
+    pub fn signing_expires(&self, exact: Option<&Fingerprint>) -> Option<SystemTime> {
         let primary_expires = self.keys.first().and_then(|key| key.expires);
         let mut last = None;
         // a wrapper may sign on another machine, with no secret half here
         let here = self.keys.iter().any(|key| key.signs && key.secret);
         for key in self.keys.iter().filter(|key| key.signs && key.secret == here && !key.revoked) {
-            if exact.is_some_and(|exact| exact != key.fingerprint) {
+            if exact.is_some_and(|exact| *exact != key.fingerprint) {
                 continue;
             }
             match key.expires {
@@ -97,8 +109,8 @@ impl Certificate {
 
     /// The card with the key that signs, where that is on one: `exact`, or else the newest that can.
     #[must_use]
-    pub fn card(&self, exact: Option<&str>) -> Option<&str> {
-        let signs = |key: &&KeyFacts| key.signs && exact.is_none_or(|exact| exact == key.fingerprint);
+    pub fn card(&self, exact: Option<&Fingerprint>) -> Option<&str> {
+        let signs = |key: &&KeyFacts| key.signs && exact.is_none_or(|exact| *exact == key.fingerprint);
         self.keys.iter().rfind(signs)?.card.as_deref()
     }
 
@@ -109,41 +121,58 @@ impl Certificate {
 
     /// The certificates of a listing.
     pub(super) fn of_listing(listing: &[u8]) -> Vec<Certificate> {
-        let mut certificates: Vec<Certificate> = Vec::new();
+        let mut listed: Vec<Listed> = Vec::new();
         for line in String::from_utf8_lossy(listing).lines() {
             let fields: Vec<&str> = line.split(':').collect();
             let field = |number: usize| fields.get(number - 1).copied().unwrap_or_default();
             match field(1) {
-                "pub" | "sec" => certificates.push(Certificate {
-                    fingerprint: String::new(),
+                "pub" | "sec" => listed.push(Listed {
                     user_id: String::new(),
                     user_ids: Vec::new(),
                     revoked: field(2) == "r",
                     trusted: matches!(field(2), "f" | "u"),
-                    keys: vec![key_of(&field)],
+                    keys: vec![ListedKey::of(&field)],
                 }),
                 kind => {
-                    if let Some(certificate) = certificates.last_mut() {
+                    if let Some(certificate) = listed.last_mut() {
                         certificate.take(kind, &field);
                     }
                 }
             }
         }
-        certificates.retain(|certificate| !certificate.fingerprint.is_empty());
-        certificates
+        listed.into_iter().filter_map(Listed::whole).collect()
     }
+}
 
-    /// One more line of its listing.
+/// A certificate while its lines are read.
+struct Listed {
+    user_id: String,
+    user_ids: Vec<String>,
+    revoked: bool,
+    trusted: bool,
+    keys: Vec<ListedKey>,
+}
+
+/// A key while its lines are read: validity in field 2, key id in 5, expiry in 7, what it is for in 12, where its secret
+/// half is in 15.
+struct ListedKey {
+    fingerprint: Option<Fingerprint>,
+    key_id: Option<KeyId>,
+    keygrip: String,
+    expires: Option<SystemTime>,
+    revoked: bool,
+    signs: bool,
+    secret: bool,
+    card: Option<String>,
+}
+
+impl Listed {
+    /// One more line.
     fn take<'line>(&mut self, kind: &str, field: &dyn Fn(usize) -> &'line str) {
         match (kind, self.keys.last_mut()) {
-            ("sub" | "ssb", _) => self.keys.push(key_of(field)),
+            ("sub" | "ssb", _) => self.keys.push(ListedKey::of(field)),
             // the first of them; a second one would be the fingerprint of another format
-            ("fpr", Some(key)) if key.fingerprint.is_empty() => {
-                key.fingerprint = field(10).to_ascii_uppercase();
-                if self.fingerprint.is_empty() {
-                    self.fingerprint.clone_from(&key.fingerprint);
-                }
-            }
+            ("fpr", Some(key)) if key.fingerprint.is_none() => key.fingerprint = Fingerprint::new(field(10)),
             ("grp", Some(key)) => key.keygrip = field(10).to_owned(),
             ("uid", _) => {
                 let user_id = unescaped(field(10));
@@ -158,23 +187,38 @@ impl Certificate {
             _ => {}
         }
     }
+
+    /// The certificate; none where its primary key has no fingerprint of versions 4 to 6. Such subkeys are left out.
+    fn whole(self) -> Option<Certificate> {
+        let Listed { user_id, user_ids, revoked, trusted, keys } = self;
+        let fingerprint = keys.first()?.fingerprint.clone()?;
+        let keys = keys.into_iter().filter_map(ListedKey::whole).collect();
+        Some(Certificate { fingerprint, user_id, user_ids, revoked, trusted, keys })
+    }
 }
 
-/// The key of a line: validity in field 2, expiry in 7, what it is for in 12, where its secret half is in 15.
-fn key_of<'line>(field: &dyn Fn(usize) -> &'line str) -> KeyFacts {
-    let seconds = field(7).parse().ok().filter(|&seconds| seconds != 0);
-    let expires = seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
-    let uses = field(12);
-    let place = field(15);
-    KeyFacts {
-        fingerprint: String::new(),
-        keygrip: String::new(),
-        expires,
-        revoked: field(2) == "r",
-        signs: uses.contains('s') && !uses.contains('D') && field(2) != "d",
-        // `#`: it is not there; `+`: it is; else the serial number of the card that it is on
-        secret: !place.is_empty() && place != "#",
-        card: (place.len() > 1).then(|| place.to_owned()),
+impl ListedKey {
+    fn of<'line>(field: &dyn Fn(usize) -> &'line str) -> ListedKey {
+        let seconds = field(7).parse().ok().filter(|&seconds| seconds != 0);
+        let expires = seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        let uses = field(12);
+        let place = field(15);
+        ListedKey {
+            fingerprint: None,
+            key_id: KeyId::new(field(5)),
+            keygrip: String::new(),
+            expires,
+            revoked: field(2) == "r",
+            signs: uses.contains('s') && !uses.contains('D') && field(2) != "d",
+            // `#`: it is not there; `+`: it is; else the serial number of the card that it is on
+            secret: !place.is_empty() && place != "#",
+            card: (place.len() > 1).then(|| place.to_owned()),
+        }
+    }
+
+    fn whole(self) -> Option<KeyFacts> {
+        let ListedKey { fingerprint, key_id, keygrip, expires, revoked, signs, secret, card } = self;
+        Some(KeyFacts { fingerprint: fingerprint?, key_id: key_id?, keygrip, expires, revoked, signs, secret, card })
     }
 }
 
@@ -222,7 +266,7 @@ mod tests {
             sub:e:255:22:2222222222222222:1:2:::::e:::#:::23:\n\
             fpr:::::::::2222222222222222222222222222222222222222:\n";
         let [certificate] = &Certificate::of_listing(listing)[..] else { panic!("one certificate") };
-        assert_eq!(certificate.fingerprint, "A0E82346BDC178E4EC8BB594BC6B7A03F2E92BDB");
+        assert_eq!(certificate.fingerprint.as_str(), "A0E82346BDC178E4EC8BB594BC6B7A03F2E92BDB");
         assert_eq!(certificate.user_id, "Jörg : <j@example.org>");
         assert!(certificate.trusted && !certificate.revoked);
         assert!(certificate.is_named("J@example.org") && !certificate.is_named("gone@example.org"));
@@ -232,6 +276,26 @@ mod tests {
         assert_eq!(certificate.card(None), Some("D2760001240103040006123456780000"));
         assert_eq!(certificate.card(Some(&certificate.fingerprint)), None);
         assert!(certificate.keys[0].expires.is_some() && certificate.keys[1].expires.is_none());
+        let key = |name: &str| certificate.key_set_as(name).map(|key| key.fingerprint.as_str());
+        let primary = Some("A0E82346BDC178E4EC8BB594BC6B7A03F2E92BDB");
+        for name in ["a0e82346bdc178e4ec8bb594bc6b7a03f2e92bdb", "0xBC6B7A03F2E92BDB", "F2E92BDB"] {
+            assert_eq!(key(name), primary, "{name}");
+        }
+        // the end of a fingerprint names nothing
+        for name in ["EC8BB594BC6B7A03F2E92BDB", "1111111111111111111111111", "", "2BDB", "J@example.org"] {
+            assert_eq!(key(name), None, "{name}");
+        }
         assert!(Certificate::of_listing(b"rubbish\npub\nuid:\n").is_empty());
+    }
+
+    #[test]
+    fn the_key_id_of_a_newer_key_is_its_beginning() {
+        let digits = format!("{}{}", "B".repeat(16), "A".repeat(48));
+        let listing =
+            format!("pub:u:255:22:{}:1:::u:::scESC:::+::ed25519:::0:\nfpr:::::::::{digits}:\n", "B".repeat(16));
+        let [certificate] = &Certificate::of_listing(listing.as_bytes())[..] else { panic!("one certificate") };
+        let key = |name: &str| certificate.key(&KeyHandle::new(name).unwrap()).is_some();
+        assert!(key(&digits) && key(&"B".repeat(16)));
+        assert!(!key(&"A".repeat(16)) && !key(&"A".repeat(40)));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::gpg::GpgError;
+use crate::portage::fingerprint::Fingerprint;
 
 /// Why the keys cannot be used. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +54,7 @@ pub enum KeyError {
         /// The key as configured.
         key: String,
         /// The certificate's fingerprint.
-        fingerprint: String,
+        fingerprint: Fingerprint,
         /// Empty, or where only a subkey has expired: a blank and its fingerprint.
         subkey: String,
     },
@@ -89,7 +90,7 @@ pub enum KeyError {
     )]
     NotExported {
         /// Its fingerprint.
-        fingerprint: String,
+        fingerprint: Fingerprint,
         /// What gpg said.
         words: String,
     },

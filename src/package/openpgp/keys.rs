@@ -13,6 +13,7 @@ use super::private::PrivateHome;
 use super::talk::Patience;
 use super::verify::{Verifier, VerifyError};
 use super::watchdog::Watchdog;
+use crate::portage::fingerprint::{Fingerprint, KeyHandle};
 
 /// What counts as ours: the certificate of the signing key, and those it has replaced.
 #[derive(Debug)]
@@ -20,12 +21,12 @@ pub struct Keyring {
     // before the home, so that nothing is watched that is gone
     watchdog: Watchdog,
     private_home: PrivateHome,
-    signing: Certificate,
-    exact: Option<String>,
+    signing: Option<Certificate>,
+    exact: Option<Fingerprint>,
     unusable: Option<Arc<KeyError>>,
     migrated: Vec<Certificate>,
     // the fingerprints that the migration variable names.
-    named: Vec<String>,
+    named: Vec<Fingerprint>,
     origin: Option<Origin>,
     patience: Patience,
 }
@@ -37,7 +38,7 @@ struct Origin {
     home: PathBuf,
     options: Options,
     /// The keys that were asked for already.
-    asked: Mutex<BTreeMap<String, SecretHalf>>,
+    asked: Mutex<BTreeMap<KeyHandle, SecretHalf>>,
 }
 
 /// Where the secret half of a key is.
@@ -54,7 +55,7 @@ impl Keyring {
     ///
     /// # Errors
     /// The home or gpg cannot be used, or no key fits.
-    pub fn open(home: &Path, key: &str, migrations: &[(String, String)]) -> Result<Keyring, KeyError> {
+    pub fn open(home: &Path, key: &str, migrations: &[(Fingerprint, Fingerprint)]) -> Result<Keyring, KeyError> {
         Keyring::open_within(home, key, migrations, &Patience::default())
     }
 
@@ -70,7 +71,7 @@ impl Keyring {
     pub fn open_within(
         home: &Path,
         key: &str,
-        migrations: &[(String, String)],
+        migrations: &[(Fingerprint, Fingerprint)],
         patience: &Patience,
     ) -> Result<Keyring, KeyError> {
         std::fs::read_dir(home).map_err(|source| KeyError::Home { home: home.to_owned(), source })?;
@@ -97,19 +98,19 @@ impl Keyring {
             (Some(KeyError::NoSecret { .. }), Ok(())) if agent::is_elsewhere(home) => None,
             (unusable, _) => unusable,
         };
-        let exact = (key.ends_with('!')).then(|| signing.key(name).map(|k| k.fingerprint.clone())).flatten();
+        let exact = (key.ends_with('!')).then(|| signing.key_set_as(name).map(|k| k.fingerprint.clone())).flatten();
 
         let mut migrated: Vec<Certificate> = Vec::new();
-        let mut named: Vec<String> = Vec::new();
+        let mut named: Vec<Fingerprint> = Vec::new();
         for (fingerprint, new) in migrations {
-            if signing.key(new).is_none() {
+            if !signing.keys.iter().any(|key| key.fingerprint == *new) {
                 log::warn!(
                     "BINPKG_GPG_SIGNING_KEY_MIGRATION names {new}, which BINPKG_GPG_SIGNING_KEY is not: what \
                      {fingerprint} signed does not count as ours"
                 );
                 continue;
             }
-            match list(&gpg, fingerprint).map_err(failed("look up a migrated key"))?.into_iter().next() {
+            match list(&gpg, fingerprint.as_str()).map_err(failed("look up a migrated key"))?.into_iter().next() {
                 Some(certificate) => {
                     named.push(fingerprint.clone());
                     migrated.push(certificate);
@@ -126,7 +127,7 @@ impl Keyring {
         Ok(Keyring {
             watchdog: Watchdog::over(private_home.path(), patience),
             private_home,
-            signing,
+            signing: Some(signing),
             exact,
             unusable: unusable.map(Arc::new),
             migrated,
@@ -141,20 +142,12 @@ impl Keyring {
     /// # Errors
     /// gpg cannot be used, or the private home cannot be made.
     pub fn none() -> Result<Keyring, KeyError> {
-        let nobody = Certificate {
-            fingerprint: String::new(),
-            user_id: String::new(),
-            user_ids: Vec::new(),
-            revoked: false,
-            trusted: false,
-            keys: Vec::new(),
-        };
         let patience = Patience::default();
         let private_home = PrivateHome::with(&program()?, &[], b"", &patience)?;
         Ok(Keyring {
             watchdog: Watchdog::over(private_home.path(), &patience),
             private_home,
-            signing: nobody,
+            signing: None,
             exact: None,
             unusable: None,
             migrated: Vec::new(),
@@ -186,24 +179,30 @@ impl Keyring {
         let copy = PrivateHome::copy_of(home, &program()?)?;
         let gpg = copy.gpg(&self.patience);
         let mut learned = false;
-        for certificate in std::iter::once(&mut self.signing).chain(&mut self.migrated) {
-            let found = list(&gpg, &certificate.fingerprint);
+        for certificate in self.signing.iter_mut().chain(&mut self.migrated) {
+            let found = list(&gpg, certificate.fingerprint.as_str());
             let found = found.map_err(|source| KeyError::of_gpg(home, "look for revocations", source))?;
             learned |= found.iter().any(|known| certificate.take_revocations_of(known));
         }
-        if learned && let Some(origin) = &self.origin {
+        if learned && let (Some(origin), Some(signing)) = (&self.origin, &self.signing) {
             let name = key.strip_suffix('!').unwrap_or(key);
-            if let Err(error @ KeyError::Revoked { .. }) = usable(&self.signing, &origin.home, key, name) {
+            if let Err(error @ KeyError::Revoked { .. }) = usable(signing, &origin.home, key, name) {
                 self.unusable = Some(Arc::new(error));
             }
         }
         Ok(self)
     }
 
-    /// The certificate that signs.
+    /// The certificate that signs; none where nothing is signed.
     #[must_use]
-    pub fn signing(&self) -> &Certificate {
-        &self.signing
+    pub fn signing(&self) -> Option<&Certificate> {
+        self.signing.as_ref()
+    }
+
+    /// The first user id of that certificate.
+    #[must_use]
+    pub fn user_id(&self) -> &str {
+        self.signing.as_ref().map_or("nobody", |signing| &signing.user_id)
     }
 
     /// The gpg home with the signing key; none where nothing is signed.
@@ -237,27 +236,27 @@ impl Keyring {
 
     /// The fingerprint of the one key that must sign, where the setting ends in `!`.
     #[must_use]
-    pub fn exact(&self) -> Option<&str> {
-        self.exact.as_deref()
+    pub fn exact(&self) -> Option<&Fingerprint> {
+        self.exact.as_ref()
     }
 
     /// The serial number of the card with the key that signs, where it is on one.
     #[must_use]
     pub fn card(&self) -> Option<&str> {
-        self.signing.card(self.exact())
+        self.signing.as_ref()?.card(self.exact())
     }
 
-    /// The certificate of ours, signing or migrated, that has the key `id` (fingerprint or long key id).
+    /// The certificate of ours, signing or migrated, that has the key `id`.
     #[must_use]
-    pub fn find(&self, id: &str) -> Option<&Certificate> {
-        std::iter::once(&self.signing).chain(&self.migrated).find(|certificate| certificate.key(id).is_some())
+    pub fn find(&self, id: &KeyHandle) -> Option<&Certificate> {
+        self.signing.iter().chain(&self.migrated).find(|certificate| certificate.key(id).is_some())
     }
 
-    /// Whose the key `id` (fingerprint or long key id) is, by the setting and the signing home.
+    /// Whose the key `id` is, by the setting and the signing home.
     ///
     /// # Errors
     /// gpg could not say.
-    pub fn owner(&self, id: &str) -> Result<Owner, GpgError> {
+    pub fn owner(&self, id: &KeyHandle) -> Result<Owner, GpgError> {
         if self.find(id).is_some() {
             return Ok(match self.is_former(id) {
                 true if self.is_named(id) => Owner::Former,
@@ -268,7 +267,7 @@ impl Keyring {
         match (self.secret_half_of(id)?, &self.origin) {
             (SecretHalf::InHome, Some(Origin { program, home, options, .. })) => {
                 let gpg = Gpg { program, home, options: *options, patience: &self.patience };
-                let certificate = list(&gpg, id)?.into_iter().next();
+                let certificate = list(&gpg, id.as_str())?.into_iter().next();
                 Ok(certificate.map_or(Owner::Other, |certificate| Owner::InHome(certificate.fingerprint)))
             }
             _ => Ok(Owner::Other),
@@ -277,7 +276,7 @@ impl Keyring {
 
     /// Whether the signing home has the secret half of a key that is none of ours. The agent is not asked: it may be
     /// what does not answer.
-    pub(super) fn secret_half_of(&self, id: &str) -> Result<SecretHalf, GpgError> {
+    pub(super) fn secret_half_of(&self, id: &KeyHandle) -> Result<SecretHalf, GpgError> {
         let Some(origin) = &self.origin else { return Ok(SecretHalf::NotInHome) };
         let mut asked = origin.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(&known) = asked.get(id) {
@@ -288,10 +287,10 @@ impl Keyring {
         let is_there = |key: &KeyFacts| {
             !key.keygrip.is_empty() && home.join(format!("private-keys-v1.d/{}.key", key.keygrip)).exists()
         };
-        let found = list(&gpg, id)?;
+        let found = list(&gpg, id.as_str())?;
         let there = found.iter().flat_map(|certificate| &certificate.keys).any(is_there);
         let half = if there { SecretHalf::InHome } else { SecretHalf::NotInHome };
-        asked.insert(id.to_owned(), half);
+        asked.insert(id.clone(), half);
         Ok(half)
     }
 
@@ -303,14 +302,14 @@ impl Keyring {
 
     /// Whether `id` is a key of ours whose signatures do not last: of a replaced certificate, expired or revoked.
     #[must_use]
-    pub fn is_former(&self, id: &str) -> bool {
-        let current = |key| self.signing.is_valid(key);
-        self.find(id).is_some() && !self.signing.key(id).is_some_and(current)
+    pub fn is_former(&self, id: &KeyHandle) -> bool {
+        let current = |signing: &Certificate| signing.key(id).is_some_and(|key| signing.is_valid(key));
+        self.find(id).is_some() && !self.signing.as_ref().is_some_and(current)
     }
 
     /// Whether the key `id` of ours, or its certificate, is named as one that has been replaced.
     #[must_use]
-    pub fn is_named(&self, id: &str) -> bool {
+    pub fn is_named(&self, id: &KeyHandle) -> bool {
         let is_of = |certificate: &Certificate| {
             self.named.contains(&certificate.fingerprint)
                 || certificate.key(id).is_some_and(|key| self.named.contains(&key.fingerprint))
@@ -320,14 +319,15 @@ impl Keyring {
 
     /// Whether what the expired key `id` signed while it lived counts as ours: if it is named as replaced; or if the key
     /// that should sign has expired itself, since nothing can be signed then, and that is the better reason to give.
-    pub(super) fn believes_expired(&self, id: &str) -> bool {
+    pub(super) fn believes_expired(&self, id: &KeyHandle) -> bool {
         self.is_named(id) || matches!(self.unusable(), Some(KeyError::Expired { .. }))
     }
 
     /// Whether there are any such keys.
     #[must_use]
     pub fn has_former_keys(&self) -> bool {
-        !self.migrated.is_empty() || self.signing.keys.iter().any(|key| !self.signing.is_valid(key))
+        let has_some = |signing: &Certificate| signing.keys.iter().any(|key| !signing.is_valid(key));
+        !self.migrated.is_empty() || self.signing.as_ref().is_some_and(has_some)
     }
 
     /// A verifier for one thread.
@@ -349,7 +349,7 @@ pub enum Owner {
     /// Of the certificate that signs, but expired or revoked, and not named as replaced.
     Expired,
     /// Its secret half is in the signing home, but it is not the configured key; the fingerprint of its certificate.
-    InHome(String),
+    InHome(Fingerprint),
     /// Nobody's here.
     Other,
 }
@@ -379,11 +379,11 @@ pub fn uses_keyboxd(home: &Path) -> bool {
 ///
 /// # Errors
 /// The home cannot be read.
-pub fn trust_in(home: &Path, fingerprint: &str) -> Result<Trust, KeyError> {
+pub fn trust_in(home: &Path, fingerprint: &Fingerprint) -> Result<Trust, KeyError> {
     std::fs::read_dir(home).map_err(|source| KeyError::Home { home: home.to_owned(), source })?;
     let copy = PrivateHome::copy_of(home, &program()?)?;
     let patience = Patience::default();
-    let words = ["--trust-model", "pgp", "--with-colons", "--with-fingerprint", "--list-keys", fingerprint];
+    let words = ["--trust-model", "pgp", "--with-colons", "--with-fingerprint", "--list-keys", fingerprint.as_str()];
     let listed = copy.gpg(&patience).run(words, b"").and_then(certificates);
     let found = listed.map_err(|source| KeyError::of_gpg(home, "look up the key", source))?;
     Ok(match found.first() {
@@ -487,7 +487,7 @@ fn choose(found: Vec<Certificate>, home: &Path, key: &str, name: &str) -> Option
 }
 
 fn usable(certificate: &Certificate, home: &Path, key: &str, name: &str) -> Result<(), KeyError> {
-    let exact = (key.ends_with('!')).then(|| certificate.key(name)).flatten();
+    let exact = (key.ends_with('!')).then(|| certificate.key_set_as(name)).flatten();
     let candidates: Vec<&KeyFacts> = match exact {
         Some(exact) => vec![exact],
         None => certificate.keys.iter().collect(),

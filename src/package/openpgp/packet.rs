@@ -1,5 +1,7 @@
 //! The little of OpenPGP's packets (RFC 9580) that gpg does not tell through gpgme: in whose name a signature was made.
 
+use crate::portage::fingerprint::KeyHandle;
+
 /// The user id that a signature, armored or the end of a clear-signed text, says it was made in the name of ("signer's
 /// user id", subpacket 28); none where it names nobody. Clients that do not find it in the certificate do not trust
 /// the signature.
@@ -14,10 +16,10 @@ pub(super) fn signer_of(armored: &[u8]) -> Result<Option<String>, Malformed> {
     Ok(found.map(|user_id| String::from_utf8_lossy(user_id).into_owned()))
 }
 
-/// The key that a signature, armored or the end of a clear-signed text, says it is by: a fingerprint, or else a key id,
-/// in capitals. Nothing is verified; none where it says nothing, or is none.
+/// The key that a signature, armored or the end of a clear-signed text, says it is by. Nothing is verified; none where it
+/// says nothing, or is none.
 #[must_use]
-pub fn maker_of(armored: &[u8]) -> Option<String> {
+pub fn maker_of(armored: &[u8]) -> Option<KeyHandle> {
     const ISSUER: u8 = 16;
     const ISSUER_FINGERPRINT: u8 = 33;
     let bytes = dearmored(armored).ok()?;
@@ -25,7 +27,7 @@ pub fn maker_of(armored: &[u8]) -> Option<String> {
     let look = |kind| areas.into_iter().find_map(|area| subpacket(area, kind).ok().flatten());
     // before the fingerprint stands the version of the key
     let id = look(ISSUER_FINGERPRINT).and_then(|body| body.get(1..)).or_else(|| look(ISSUER))?;
-    (!id.is_empty()).then(|| id.iter().map(|byte| format!("{byte:02X}")).collect())
+    KeyHandle::new(&id.iter().map(|byte| format!("{byte:02X}")).collect::<String>())
 }
 
 /// The subpackets of a signature: those that it signs, and those that it does not.

@@ -10,6 +10,7 @@ use super::certificate::Certificate;
 use super::gpg::{Gpg, GpgError, Options};
 use super::key_error::KeyError;
 use super::talk::{Patience, converse};
+use crate::portage::fingerprint::Fingerprint;
 
 /// gpg's own settings there: neither a lock on the random seed nor a trust database is needed, which is also faster.
 const SETTINGS: &str = "no-random-seed-file\nno-auto-check-trustdb\nbatch\nlock-never\n";
@@ -114,13 +115,15 @@ impl PrivateHome {
     }
 
     /// The first of these certificates of which gpg does not find every key here.
-    fn lacks(&self, certificates: &[&Certificate], patience: &Patience) -> Result<Option<String>, KeyError> {
+    fn lacks(&self, certificates: &[&Certificate], patience: &Patience) -> Result<Option<Fingerprint>, KeyError> {
         let words = ["--with-colons", "--with-fingerprint", "--with-fingerprint", "--list-keys"];
         let answer = self.gpg(patience).run(words, b"").map_err(|source| self.error(source))?;
         let found = Certificate::of_listing(&answer.out);
         let is_there = |wanted: &Certificate| {
             let same = found.iter().find(|found| found.fingerprint == wanted.fingerprint);
-            same.is_some_and(|same| wanted.keys.iter().all(|key| same.key(&key.fingerprint).is_some()))
+            same.is_some_and(|same| {
+                wanted.keys.iter().all(|key| same.keys.iter().any(|same| same.fingerprint == key.fingerprint))
+            })
         };
         let missing = certificates.iter().find(|wanted| !is_there(wanted));
         Ok(missing.map(|certificate| certificate.fingerprint.clone()))

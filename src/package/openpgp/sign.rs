@@ -9,6 +9,7 @@ use super::command::SigningCommand;
 use super::packet;
 use super::reasons::{Cause, configured};
 use super::verify::{Signature, SignatureState, Verifier, VerifyError};
+use crate::portage::fingerprint::{Fingerprint, KeyHandle};
 
 /// Why a signature could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -257,10 +258,15 @@ impl<'run> Signer<'run> {
             };
             return Err(self.rubbish(what, &["local-user", "u", "default-key"]));
         };
-        let key = keyring.signing().key(&signature.key);
-        let Some(key) = key.filter(|key| keyring.exact().is_none_or(|exact| exact == key.fingerprint)) else {
-            let wanted = keyring.exact().unwrap_or(&keyring.signing().fingerprint);
-            let what = format!("a signature of another key, {} instead of {wanted}", signature.key);
+        let signing = keyring.signing();
+        let key = signature.key.as_ref().and_then(|key| signing?.key(key));
+        let (Some(signing), Some(key)) =
+            (signing, key.filter(|key| keyring.exact().is_none_or(|exact| *exact == key.fingerprint)))
+        else {
+            let shown = |name: Option<&str>| name.unwrap_or("none").to_owned();
+            let wanted = keyring.exact().or(signing.map(|signing| &signing.fingerprint));
+            let (wanted, made) = (wanted.map(Fingerprint::as_str), signature.key.as_ref().map(KeyHandle::as_str));
+            let what = format!("a signature of another key, {} instead of {}", shown(made), shown(wanted));
             return Err(self.rubbish(what, &["local-user", "u", "default-key"]));
         };
         let not_good = match &signature.state {
@@ -296,7 +302,7 @@ impl<'run> Signer<'run> {
         let name = packet::signer_of(armored);
         let name = name.map_err(|_| self.rubbish("something else than one signature".to_owned(), &["comment"]))?;
         match name {
-            Some(name) if !keyring.signing().is_named(&name) => {
+            Some(name) if !signing.is_named(&name) => {
                 Err(self
                     .rubbish(format!("a signature in the name of {name}, which the key does not have"), &["sender"]))
             }

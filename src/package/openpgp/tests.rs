@@ -1,6 +1,7 @@
 //! With the real gpg, in homes of their own.
 
 use super::*;
+use crate::portage::fingerprint::{Fingerprint, KeyHandle};
 use crate::portage::settings::Signing;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -81,6 +82,14 @@ fn state_of(keyring: &Keyring, message: &[u8]) -> Vec<SignatureState> {
     signatures.into_iter().map(|signature| signature.state).collect()
 }
 
+fn handle(key: &str) -> KeyHandle {
+    KeyHandle::new(key).unwrap()
+}
+
+fn replaced(old: &str, new: &str) -> [(Fingerprint, Fingerprint); 1] {
+    [(Fingerprint::new(old).unwrap(), Fingerprint::new(new).unwrap())]
+}
+
 #[test]
 fn signatures_are_told_apart() {
     let home = Home::new();
@@ -90,7 +99,7 @@ fn signatures_are_told_apart() {
     assert!(keyring.unusable().is_none());
     let good = home.clear_sign(&ours, "text\n", &[]);
     let (text, signatures) = keyring.verifier().unwrap().clear_signed(&good).unwrap();
-    assert_eq!((text.as_slice(), signatures[0].key.as_str()), (&b"text\n"[..], ours.as_str()));
+    assert_eq!((text.as_slice(), signatures[0].key.as_ref()), (&b"text\n"[..], Some(&handle(&ours))));
     assert_eq!((signatures[0].digest.as_str(), &signatures[0].state), ("SHA512", &SignatureState::Good));
     let elsewhere = Home::new();
     let stranger = elsewhere.key("stranger <stranger@example.org>", &[]);
@@ -155,10 +164,10 @@ fn an_expired_key_vouches_for_what_it_signed_while_it_lived() {
     let keyring = Keyring::open(home.path(), &old, &[]).unwrap();
     assert!(matches!(keyring.unusable(), Some(KeyError::Expired { .. })));
     assert_eq!(state_of(&keyring, &then), [SignatureState::Good]);
-    assert_eq!(keyring.owner(&old).unwrap(), Owner::Expired);
-    let keyring = Keyring::open(home.path(), &new, &[(old.clone(), new.clone())]).unwrap();
+    assert_eq!(keyring.owner(&handle(&old)).unwrap(), Owner::Expired);
+    let keyring = Keyring::open(home.path(), &new, &replaced(&old, &new)).unwrap();
     assert_eq!(state_of(&keyring, &then), [SignatureState::Good]);
-    assert_eq!(keyring.owner(&old).unwrap(), Owner::Former);
+    assert_eq!(keyring.owner(&handle(&old)).unwrap(), Owner::Former);
 }
 
 #[test]
@@ -194,9 +203,10 @@ fn every_way_to_name_a_key_finds_it() {
     let home = Home::new();
     let key = home.key("named <named@example.org>", &[]);
     let long_id = format!("0x{}", &key[24..]);
-    for name in [key.as_str(), &long_id, "named@example.org", &format!("{key}!"), &format!("{long_id}!")] {
+    let short = format!("{}!", &key[32..]);
+    for name in [key.as_str(), &long_id, &short, "named@example.org", &format!("{key}!"), &format!("{long_id}!")] {
         let keyring = Keyring::open(home.path(), name, &[]).unwrap();
-        assert_eq!(keyring.signing().fingerprint, key, "{name}");
+        assert_eq!(keyring.signing().unwrap().fingerprint.as_str(), key, "{name}");
         assert_eq!(keyring.exact().is_some(), name.ends_with('!'), "{name}");
     }
 }
@@ -207,9 +217,9 @@ fn a_migrated_key_counts_as_ours_but_does_not_sign() {
     let new = home.key("new <new@example.org>", &[]);
     let old = home.key("old <old@example.org>", &[]);
     let message = home.clear_sign(&old, "text\n", &[]);
-    let keyring = Keyring::open(home.path(), &new, &[(old.clone(), new.clone())]).unwrap();
+    let keyring = Keyring::open(home.path(), &new, &replaced(&old, &new)).unwrap();
     assert_eq!(state_of(&keyring, &message), [SignatureState::Good]);
-    assert!(keyring.has_former_keys() && keyring.is_former(&old) && !keyring.is_former(&new));
+    assert!(keyring.has_former_keys() && keyring.is_former(&handle(&old)) && !keyring.is_former(&handle(&new)));
 }
 
 fn command_within(signing: &Signing, timeout: Duration) -> SigningCommand {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::keys::{Keyring, SecretHalf};
 use super::watchdog::Watchdog;
+use crate::portage::fingerprint::KeyHandle;
 
 /// Why a verification could not be carried out (not: that a signature is bad).
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +32,8 @@ pub enum VerifyError {
 /// One signature of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// The key that made it: its fingerprint, or its long key id where gpg knows no more.
-    pub key: String,
+    /// The key that made it; none where gpg does not say.
+    pub key: Option<KeyHandle>,
     /// What came of it.
     pub state: SignatureState,
     /// The digest it was made over, as gpg names it (`SHA512`).
@@ -135,17 +136,17 @@ impl<'keyring> Verifier<'keyring> {
     ///
     /// # Errors
     /// gpg could not be run.
-    pub fn makers(&mut self, signature: &[u8]) -> Result<Vec<String>, VerifyError> {
+    pub fn makers(&mut self, signature: &[u8]) -> Result<Vec<KeyHandle>, VerifyError> {
         let signatures = self.detached(signature, std::io::empty())?;
-        Ok(signatures.into_iter().map(|signature| signature.key).collect())
+        Ok(signatures.into_iter().filter_map(|signature| signature.key).collect())
     }
 
     fn signatures(&self, result: &gpgme::VerificationResult) -> Vec<Signature> {
         (result.signatures())
             .map(|signature| {
-                let key = signature.fingerprint().unwrap_or_default().to_owned();
+                let key = signature.fingerprint().ok().and_then(KeyHandle::new);
                 Signature {
-                    state: self.state(&key, &signature),
+                    state: self.state(key.as_ref(), &signature),
                     digest: signature.hash_algorithm().name().unwrap_or_default().to_owned(),
                     expires: signature.expiration_time(),
                     key,
@@ -154,11 +155,11 @@ impl<'keyring> Verifier<'keyring> {
             .collect()
     }
 
-    fn state(&self, key: &str, signature: &gpgme::Signature<'_>) -> SignatureState {
+    fn state(&self, key: Option<&KeyHandle>, signature: &gpgme::Signature<'_>) -> SignatureState {
         let is = |error: &gpgme::Error, known: gpgme::Error| error.code() == known.code();
-        if key.is_empty() {
+        let Some(key) = key else {
             return SignatureState::NotChecked("gpg does not say which key made it".to_owned());
-        }
+        };
         let Some(certificate) = self.keyring.find(key) else {
             return match signature.status() {
                 Err(error) if is(&error, gpgme::Error::BAD_SIGNATURE) => {

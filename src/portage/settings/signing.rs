@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::fingerprint::Fingerprint;
 use super::files::words;
 use super::{Settings, SettingsError};
 
@@ -67,13 +68,12 @@ pub enum NetSetting {
 }
 
 /// One pair of `BINPKG_GPG_SIGNING_KEY_MIGRATION`: what `old` signed is ours, and is signed again with `new`.
-/// Both are fingerprints in capitals, 40 (version 4) or 64 (version 5 and 6) hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyMigration {
     /// The key that signed until now.
-    pub old: String,
+    pub old: Fingerprint,
     /// The key that signs from now on.
-    pub new: String,
+    pub new: Fingerprint,
 }
 
 impl Settings {
@@ -125,8 +125,8 @@ impl Settings {
             let (old, new) =
                 pair.split_once('=').ok_or_else(|| wrong(pair, "write it as OLD=NEW, two fingerprints"))?;
             let why = "not a fingerprint; write all of its 40 (or 64) hexadecimal digits, without spaces";
-            let old = fingerprint(old).ok_or_else(|| wrong(pair, why))?;
-            let new = fingerprint(new).ok_or_else(|| wrong(pair, why))?;
+            let old = Fingerprint::new(old).ok_or_else(|| wrong(pair, why))?;
+            let new = Fingerprint::new(new).ok_or_else(|| wrong(pair, why))?;
             if old == new {
                 return Err(wrong(pair, "both keys are the same; remove the pair"));
             }
@@ -193,11 +193,4 @@ impl Settings {
             why: "set it to a whole number of seconds, at least 1",
         })
     }
-}
-
-/// A fingerprint in capitals, with or without `0x` before it; `None` if it is none.
-fn fingerprint(text: &str) -> Option<String> {
-    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
-    let whole = matches!(digits.len(), 40 | 64) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    whole.then(|| digits.to_ascii_uppercase())
 }

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::fingerprint::Fingerprint;
 use super::expand::{Expanded, expand};
 use super::ini::Ini;
 use super::make_conf::{self, Sourcing, Variables};
@@ -258,7 +259,10 @@ fn our_own_settings_are_checked() {
     let prefix = Prefix::new(&[]);
     let migrations = |value: &str| prefix.settings(&[("BINPKG_GPG_SIGNING_KEY_MIGRATION", value)]).key_migrations();
     let (a, b, c) = ("a".repeat(40), "B".repeat(40), "0".repeat(64));
-    let pair = |old: &str, new: &str| KeyMigration { old: old.to_uppercase(), new: new.to_uppercase() };
+    let pair = |old: &str, new: &str| KeyMigration {
+        old: Fingerprint::new(old).unwrap(),
+        new: Fingerprint::new(new).unwrap(),
+    };
     assert_eq!(migrations("").unwrap(), []);
     assert_eq!(
         migrations(&format!(" {a}=0x{b}\n{c}={b} {a}={b}")).unwrap(),
