@@ -211,7 +211,7 @@ SETUPS = [
 
 @pytest.mark.parametrize("spoil", SETUPS, ids=lambda spoil: spoil.__name__)
 def test_when_signing_fails_packages_are_held(lab, spoil):
-    """Exit status 1, a reason, both packages kept as they were, and both saved once it is mended."""
+    """Exit status 1, a reason, both packages kept as they were, and both saved once it is repaired."""
     prefix = small(lab)
     named = spoil(prefix)
     prefix.configure()
@@ -227,7 +227,7 @@ def test_when_signing_fails_packages_are_held(lab, spoil):
 
 @pytest.mark.parametrize("spoil", SETUPS[:4] + [command_fails], ids=lambda spoil: spoil.__name__)
 def test_packages_held_for_the_setup_are_found_again(lab, spoil):
-    """Mended before Portage's pass, the next run saves them all."""
+    """Repaired before Portage's pass, the next run saves them all."""
     prefix = small(lab)
     sound = dict(prefix.variables)
     spoil(prefix)

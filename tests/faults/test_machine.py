@@ -47,7 +47,7 @@ def test_kill_at_random_moments(lab, shard):
         words = f"kill {number} after {moment:.3f} s of {whole:.3f}"
         assert_nothing_lost(prefix, before, words)
         if prefix.held.is_dir() or child.returncode == 0:
-            # from here on every package at risk has a second name, or is done
+            # from here on every package at risk has a backup, or is done
             held = {str(path.relative_to(prefix.held)) for path in prefix.held.rglob("*.held")} if prefix.held.is_dir() else set()
             if len(held) == 4 or child.returncode == 0:
                 prefix.update_pass()

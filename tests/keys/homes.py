@@ -225,7 +225,7 @@ class Ring:
 
     `setting` is BINPKG_GPG_SIGNING_KEY, `ours` what signs the packages beforehand, `signs` the fingerprint that must
     sign from now on, `directory` BINPKG_GPG_SIGNING_GPG_HOME where it is another one. `change` comes after the packages
-    are signed; `mend`, given the reason why one was held, makes the key usable. `replaced` is what
+    are signed; `fix`, given the reason why one was held, makes the key usable. `replaced` is what
     BINPKG_GPG_SIGNING_KEY_MIGRATION names as the old key.
     """
 
@@ -235,7 +235,7 @@ class Ring:
     signs: str
     acquaintance: Signer
     change: callable = lambda: None
-    mend: callable = None
+    fix: callable = None
     directory: Path = None
     replaced: str = None
 
@@ -320,11 +320,11 @@ def _ring(lab, home, key, name, passphrase):
             made.change = change
             return made
         case "expired":
-            return replace(plain, ours=Signer(home, key, LATER), mend=home.follow)
+            return replace(plain, ours=Signer(home, key, LATER), fix=home.follow)
         case "expired-exact":
             old = home.add_subkey(key, *NEXT_DAY, expires="1y")
             home.add_subkey(key, *LATER)
-            return replace(plain, setting=f"{old}!", ours=Signer(home, f"{old}!", LATER), signs=old, mend=home.follow)
+            return replace(plain, setting=f"{old}!", ours=Signer(home, f"{old}!", LATER), signs=old, fix=home.follow)
         case "late":
             # signed today, and then the key says that it had expired in 2021
             return replace(plain, change=lambda: home.gpg(*LATER, "--quick-set-expire", key, "1y"))
@@ -333,7 +333,7 @@ def _ring(lab, home, key, name, passphrase):
         case "no-secret":
             secret = home.secret_file(key)
             aside = secret.with_suffix(".aside")
-            return replace(plain, change=lambda: secret.rename(aside), mend=lambda _: aside.rename(secret))
+            return replace(plain, change=lambda: secret.rename(aside), fix=lambda _: aside.rename(secret))
         case "no-ownertrust":
             return replace(plain, change=lambda: (home.path / "trustdb.gpg").unlink())
         case "two-keys":

@@ -68,7 +68,7 @@ class KeyKind:
     """One state of the configured key, after the packages were signed.
 
     `cannot` stands in the reason why it cannot sign; `refused` stands in the reason why what it signed counts for
-    nothing; `unknown` stands in the reason why nobody knows whose a package is. `mended` says that the test can make
+    nothing; `unknown` stands in the reason why nobody knows whose a package is. `fixable` says that the test can make
     it usable, and then the held packages are signed.
     """
 
@@ -76,7 +76,7 @@ class KeyKind:
     cannot: str = ""
     refused: str = ""
     unknown: str = ""
-    mended: bool = False
+    fixable: bool = False
     passphrase: bool = False
 
 
@@ -95,11 +95,11 @@ KEYS = {
     "expired-subkey": KeyKind("the subkey that signed the packages has expired, and a new one has come", refused="MIGRATION"),
     "expired-subkey-named": KeyKind("the same, and BINPKG_GPG_SIGNING_KEY_MIGRATION names the expired one"),
     "revoked-subkey": KeyKind("the subkey that signed the packages is revoked, and a new one has come", refused="revoked"),
-    "expired": KeyKind("the key has expired", cannot="quick-set-expire", mended=True),
-    "expired-exact": KeyKind("the subkey chosen by `!` has expired; a newer one does not count", cannot="quick-set-expire", mended=True),
+    "expired": KeyKind("the key has expired", cannot="quick-set-expire", fixable=True),
+    "expired-exact": KeyKind("the subkey chosen by `!` has expired; a newer one does not count", cannot="quick-set-expire", fixable=True),
     "late": KeyKind("the key had expired before the packages were signed", cannot="expired", refused="expired"),
     "revoked": KeyKind("the key is revoked", cannot="revoked", refused="revoked"),
-    "no-secret": KeyKind("its secret half is not in the home", cannot="secret key", mended=True),
+    "no-secret": KeyKind("its secret half is not in the home", cannot="secret key", fixable=True),
     "no-ownertrust": KeyKind("imported, with no trust given to it"),
     "two-keys": KeyKind("two secret keys of one owner, the second one named by its fingerprint"),
     "other-home": KeyKind("the home holds other keys only", unknown="has no key"),
@@ -113,7 +113,7 @@ class AgentKind:
 
     what: str
     locked: str = ""
-    mended: bool = True
+    fixable: bool = True
 
 
 AGENTS = {

@@ -179,7 +179,7 @@ def _gone(scene):
     ],
 )
 def test_what_comes_back_is_not_what_was_asked_for(scene, what, text, says):
-    """Nothing is written, everything is held, a mended command finishes the work."""
+    """Nothing is written, everything is held, a repaired command finishes the work."""
     if text is None:
         scene.variables(BINPKG_GPG_SIGNING_BASE_COMMAND="/nonexistent/gpg --sign [PORTAGE_CONFIG]")
     else:

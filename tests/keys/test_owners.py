@@ -133,7 +133,7 @@ def _image(scene, name):
 def test_trust_is_never_touched(lab):
     """Byte for byte, for every home there is: the signing one, the clients', the caller's own; and no dirmngr runs.
 
-    The signing home's trust database is out of date, which gpg mends whenever it lists keys.
+    The signing home's trust database is out of date, which gpg repairs whenever it lists keys.
     """
     keys = homes.ring(lab, "ed25519")
     scene = Scene(lab, keys, PACKAGES)

@@ -42,7 +42,7 @@ def test_the_sub_slot_of_one_match_does_not_leak(lab, portage):
         return {entry["CPV"][-1]: entry["SLOT"] for entry in prefix.index()[1]}
 
     assert found(twins.signed) == {"1": "2/1", "2": "2/2.30", "3": "2", "4": "2"}
-    assert found(twins.plain) != found(twins.signed), "Portage has mended its slip: compare instead"
+    assert found(twins.plain) != found(twins.signed), "Portage has fixed its slip: compare instead"
 
 
 def test_a_moved_copy_has_its_build_id_in_the_prefix_directory(lab, portage):
