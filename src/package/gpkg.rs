@@ -18,6 +18,7 @@ mod codec;
 mod compression;
 mod digest;
 mod error;
+mod header;
 mod manifest;
 mod metadata;
 mod output;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::archive::{self, Attributes, Format, ReadAt, TarEntry, TarFault, TarWalk};
+use super::archive::{Attributes, Format, ReadAt, TarEntry, TarFault, TarWalk};
+use super::header::{self, header};
 use super::{Codec, Compression, GpkgError, METADATA_ENTRY_LIMIT, METADATA_LIMIT};
 
 /// A package's metadata: names and values, in the archive's order.
@@ -100,13 +101,13 @@ impl Metadata {
         let mut tar = Vec::new();
         for (name, value) in &self.entries {
             let name = format!("metadata/{name}");
-            let format = if archive::fits_ustar(&name) { Format::Ustar } else { Format::Gnu };
+            let format = if header::fits_ustar(&name) { Format::Ustar } else { Format::Gnu };
             let size = u64::try_from(value.len()).unwrap_or(u64::MAX);
-            tar.extend_from_slice(&archive::header(format, &name, size, &attributes));
+            tar.extend_from_slice(&header(format, &name, size, &attributes));
             tar.extend_from_slice(value);
-            archive::pad(&mut tar);
+            header::pad(&mut tar);
         }
-        let length = archive::archive_length(u64::try_from(tar.len()).unwrap_or_default());
+        let length = header::archive_length(u64::try_from(tar.len()).unwrap_or_default());
         tar.resize(usize::try_from(length).unwrap_or(tar.len()), 0);
         tar
     }

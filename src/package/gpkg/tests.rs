@@ -1,8 +1,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::archive::{self, Attributes, Format, TarEntry, TarWalk};
+use super::archive::{Attributes, Format, TarEntry, TarWalk};
 use super::digest::{BLOCK, DigestPair, FileDigester, FilePart};
+use super::header::{self, header};
 use super::{Codec, Compression, GpkgError, Manifest, ManifestLine, MemberKind, Metadata, file_digests};
 
 const PATH: &str = "foo-1.gpkg.tar";
@@ -90,7 +91,7 @@ fn headers_come_back() {
     for format in [Format::Ustar, Format::Gnu] {
         for name in ["a/b", long.as_str(), &long[..256]] {
             for size in [0, 1, 512, 8_589_934_591] {
-                let header = archive::header(format, name, size, &attributes);
+                let header = header(format, name, size, &attributes);
                 let mut walk = TarWalk::new(header.as_slice(), u64::MAX >> 1);
                 let TarEntry { name: found, regular, size: bytes, offset, attributes: same } =
                     walk.next().unwrap().unwrap();
@@ -99,17 +100,17 @@ fn headers_come_back() {
             }
         }
     }
-    let huge = archive::header(Format::Gnu, "a/b", 1 << 40, &Attributes { uid: 1 << 30, ..attributes });
+    let huge = header(Format::Gnu, "a/b", 1 << 40, &Attributes { uid: 1 << 30, ..attributes });
     let entry = TarWalk::new(huge.as_slice(), u64::MAX >> 1).next().unwrap().unwrap();
     assert_eq!((entry.size, entry.attributes.uid), (1 << 40, 1 << 30));
-    assert!(archive::fits_ustar(&long) && !archive::fits_ustar(&format!("p{long}")));
-    assert!(!archive::fits_ustar(&format!("{long}n")) && !archive::fits_ustar(&"n".repeat(101)));
-    assert_eq!([0, 1, 9215, 9216, 9217].map(archive::archive_length), [10240, 10240, 10240, 10240, 20480]);
+    assert!(header::fits_ustar(&long) && !header::fits_ustar(&format!("p{long}")));
+    assert!(!header::fits_ustar(&format!("{long}n")) && !header::fits_ustar(&"n".repeat(101)));
+    assert_eq!([0, 1, 9215, 9216, 9217].map(header::archive_length), [10240, 10240, 10240, 10240, 20480]);
 }
 
 #[test]
 fn a_checksum_of_signed_characters() {
-    let mut block = archive::header(Format::Ustar, "a/\u{e9}", 0, &Attributes::new(0));
+    let mut block = header(Format::Ustar, "a/\u{e9}", 0, &Attributes::new(0));
     assert!(TarWalk::new(block.as_slice(), 512).next().unwrap().is_some());
     let sum = block.iter().enumerate().filter(|(at, _)| !(148..156).contains(at));
     let sum: i32 = 256 + sum.map(|(_, byte)| i32::from(i8::from_ne_bytes([*byte]))).sum::<i32>();

@@ -8,7 +8,8 @@
 use std::fs::File;
 use std::io;
 
-use super::archive::{self, Attributes, Format, archive_length, header, padded};
+use super::archive::{Attributes, Format, padded};
+use super::header::{archive_length, fits_ustar, header};
 use super::output::Output;
 use super::{
     Compression, Container, FileDigests, GpkgError, Manifest, ManifestLine, Member, MemberKind, MemberReader,
@@ -261,7 +262,7 @@ fn format_for(old: &Container, new: &NewContainer) -> Format {
     let fits = |member: &Member| {
         member.size() < GNU_SIZE
             && member.attributes().fit_ustar()
-            && archive::fits_ustar(&format!("{}/{}", new.prefix, member.name()))
+            && fits_ustar(&format!("{}/{}", new.prefix, member.name()))
     };
     let plain = new.prefix.len() < GNU_PREFIX && Attributes::new(new.mtime).fit_ustar();
     if old.format() == Format::Gnu || !plain || !old.members().iter().all(fits) { Format::Gnu } else { Format::Ustar }
