@@ -104,3 +104,30 @@ impl PkgdirError {
 pub(super) fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> PkgdirError {
     move |source| PkgdirError::Io { action, path: path.to_owned(), source: source.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_told() {
+        let path = || PathBuf::from("/pkgdir/a/b/b-1-1.gpkg.tar");
+        let no_json = || serde_json::from_str::<u8>("{").unwrap_err();
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        // `Index` says what its cause says
+        let errors = [
+            PkgdirError::Io { action: "write", path: path(), source: full() },
+            PkgdirError::Link { path: path(), why: "others than root can change it" },
+            PkgdirError::NotAFile { path: path(), what: "a fifo" },
+            PkgdirError::TooLarge { path: path(), size: 1025, limit: 1024 },
+            PkgdirError::State { path: path(), source: no_json() },
+            PkgdirError::Swapped { path: path() },
+            PkgdirError::NotOurs { path: path() },
+            PkgdirError::NoIndex { path: path() },
+            PkgdirError::LockWait { path: path(), seconds: 60 },
+            PkgdirError::Interrupted { path: path() },
+        ];
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!("pkgdir-errors", told.join("\n"));
+    }
+}

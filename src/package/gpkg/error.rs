@@ -177,3 +177,37 @@ pub enum GpkgError {
         why: &'static str,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn every_error_is_told() {
+        let path = || PathBuf::from("/pkgdir/a/b/b-1-1.gpkg.tar");
+        let member = || "b-1-1/image.tar.zst".to_owned();
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let (compression, status) = (Compression::Zstd, ExitStatus::from_raw(256));
+        let errors = [
+            GpkgError::Read { path: path(), what: member(), source: gone() },
+            GpkgError::Write { path: path(), what: member(), source: io::ErrorKind::StorageFull.into() },
+            GpkgError::NotATar { path: path(), why: "it is empty" },
+            GpkgError::Header { path: path(), offset: 512, why: "is for a sparse file" },
+            GpkgError::Truncated { path: path(), member: member(), end: 2048, length: 1024 },
+            GpkgError::Structure { path: path(), member: member(), why: "is there twice" },
+            GpkgError::Missing { path: path(), member: "Manifest", ending: String::new() },
+            GpkgError::TooLarge { path: path(), what: member(), limit: "1 MiB".to_owned() },
+            GpkgError::Manifest { path: path(), line: 2, why: "no DATA" },
+            GpkgError::Mismatch { path: path(), member: member(), why: "has another SHA512 digest".to_owned() },
+            GpkgError::NoCommand { path: path(), action: "unpack", compression },
+            GpkgError::Start { path: path(), program: "zstd".to_owned(), source: gone() },
+            GpkgError::Failed { path: path(), program: "zstd".to_owned(), status, words: ": no space".to_owned() },
+            GpkgError::Packing { path: path(), action: "pack", compression, source: gone() },
+            GpkgError::Metadata { path: path(), entry: "metadata/SLOT".to_owned(), why: "is there twice" },
+            GpkgError::New { path: path(), name: "b-1-1".to_owned(), why: "it is too long" },
+        ];
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!("gpkg-errors", told.join("\n"));
+    }
+}
