@@ -9,12 +9,12 @@ use crate::portage::names::{BuildId, PkgPath};
 /// A package of the index, with what becomes of it.
 struct Gathered {
     work: Work,
-    place: Place,
+    place: PathFit,
     is_concerned: bool,
 }
 
 /// What a `PATH` of the index is worth.
-enum Place {
+enum PathFit {
     /// A path, and nothing else.
     Proper,
     /// Something that the system takes for that path.
@@ -44,10 +44,10 @@ pub(super) fn gather(instances: Instances, collisions: Vec<Collision>) -> Plan {
     let mut by_path: HashMap<PkgPath, usize> = HashMap::new();
     for Gathered { mut work, place, .. } in all.into_iter().filter(|gathered| gathered.is_concerned) {
         match place {
-            Place::Astray(path) => plan.astray.push(Astray { path, cpv: work.cpv }),
+            PathFit::Astray(path) => plan.astray.push(Astray { path, cpv: work.cpv }),
             _ if work.path.stem().is_none() => {}
             place => {
-                if let Place::Odd(path) = place {
+                if let PathFit::Odd(path) = place {
                     work.doomed = Some(Doom::OddPath { path });
                 }
                 match by_path.get(&work.path).and_then(|&place| plan.works.get_mut(place)) {
@@ -66,10 +66,10 @@ pub(super) fn gather(instances: Instances, collisions: Vec<Collision>) -> Plan {
 fn begin(instance: &Instance) -> Option<Gathered> {
     let said = &instance.path;
     let (path, place) = match (PkgPath::new(said), PkgPath::cleaned(said)) {
-        (Ok(path), _) => (path, Place::Proper),
-        (Err(_), Ok(path)) => (path, Place::Odd(said.clone())),
+        (Ok(path), _) => (path, PathFit::Proper),
+        (Err(_), Ok(path)) => (path, PathFit::Odd(said.clone())),
         // a stand-in, which nobody is given
-        (Err(_), Err(_)) => (PkgPath::new("astray").ok()?, Place::Astray(said.clone())),
+        (Err(_), Err(_)) => (PkgPath::new("astray").ok()?, PathFit::Astray(said.clone())),
     };
     let work = Work {
         number: instance.number,

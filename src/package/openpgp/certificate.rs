@@ -121,12 +121,12 @@ impl Certificate {
 
     /// The certificates of a listing.
     pub(super) fn of_listing(listing: &[u8]) -> Vec<Certificate> {
-        let mut listed: Vec<Listed> = Vec::new();
+        let mut listed: Vec<ListedCertificate> = Vec::new();
         for line in String::from_utf8_lossy(listing).lines() {
             let fields: Vec<&str> = line.split(':').collect();
             let field = |number: usize| fields.get(number - 1).copied().unwrap_or_default();
             match field(1) {
-                "pub" | "sec" => listed.push(Listed {
+                "pub" | "sec" => listed.push(ListedCertificate {
                     user_id: String::new(),
                     user_ids: Vec::new(),
                     revoked: field(2) == "r",
@@ -140,12 +140,12 @@ impl Certificate {
                 }
             }
         }
-        listed.into_iter().filter_map(Listed::whole).collect()
+        listed.into_iter().filter_map(ListedCertificate::whole).collect()
     }
 }
 
 /// A certificate while its lines are read.
-struct Listed {
+struct ListedCertificate {
     user_id: String,
     user_ids: Vec<String>,
     revoked: bool,
@@ -166,7 +166,7 @@ struct ListedKey {
     card: Option<String>,
 }
 
-impl Listed {
+impl ListedCertificate {
     /// One more line.
     fn take<'line>(&mut self, kind: &str, field: &dyn Fn(usize) -> &'line str) {
         match (kind, self.keys.last_mut()) {
@@ -190,7 +190,7 @@ impl Listed {
 
     /// The certificate; none where its primary key has no fingerprint of versions 4 to 6. Such subkeys are left out.
     fn whole(self) -> Option<Certificate> {
-        let Listed { user_id, user_ids, revoked, trusted, keys } = self;
+        let ListedCertificate { user_id, user_ids, revoked, trusted, keys } = self;
         let fingerprint = keys.first()?.fingerprint.clone()?;
         let keys = keys.into_iter().filter_map(ListedKey::whole).collect();
         Some(Certificate { fingerprint, user_id, user_ids, revoked, trusted, keys })

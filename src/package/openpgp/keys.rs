@@ -27,13 +27,13 @@ pub struct Keyring {
     migrated: Vec<Certificate>,
     // the fingerprints that the migration variable names.
     named: Vec<Fingerprint>,
-    origin: Option<Origin>,
+    origin: Option<SigningHome>,
     patience: Patience,
 }
 
 /// Where the signing key is, for questions that come up later.
 #[derive(Debug)]
-struct Origin {
+struct SigningHome {
     program: PathBuf,
     home: PathBuf,
     options: Options,
@@ -122,8 +122,12 @@ impl Keyring {
         let exported = export(&gpg, ours.iter().map(|certificate| certificate.fingerprint.as_str()))
             .map_err(failed("export the public keys"))?;
         let private_home = PrivateHome::with(&program, &ours, &exported, patience)?;
-        let origin =
-            Origin { home: home.to_owned(), options: gpg.options, program: program.clone(), asked: Mutex::default() };
+        let origin = SigningHome {
+            home: home.to_owned(),
+            options: gpg.options,
+            program: program.clone(),
+            asked: Mutex::default(),
+        };
         Ok(Keyring {
             watchdog: Watchdog::over(private_home.path(), patience),
             private_home,
@@ -265,7 +269,7 @@ impl Keyring {
             });
         }
         match (self.secret_half_of(id)?, &self.origin) {
-            (SecretHalf::InHome, Some(Origin { program, home, options, .. })) => {
+            (SecretHalf::InHome, Some(SigningHome { program, home, options, .. })) => {
                 let gpg = Gpg { program, home, options: *options, patience: &self.patience };
                 let certificate = list(&gpg, id.as_str())?.into_iter().next();
                 Ok(certificate.map_or(Owner::Other, |certificate| Owner::InHome(certificate.fingerprint)))
@@ -282,7 +286,7 @@ impl Keyring {
         if let Some(&known) = asked.get(id) {
             return Ok(known);
         }
-        let Origin { program, home, options, .. } = origin;
+        let SigningHome { program, home, options, .. } = origin;
         let gpg = Gpg { program, home, options: *options, patience: &self.patience };
         let is_there = |key: &KeyFacts| {
             !key.keygrip.is_empty() && home.join(format!("private-keys-v1.d/{}.key", key.keygrip)).exists()

@@ -27,12 +27,12 @@ pub(super) struct Watchdog {
 
 #[derive(Debug, Default)]
 struct Watched {
-    state: Mutex<State>,
+    state: Mutex<Watch>,
     closed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Watch {
     /// The verifications under way: a number, and when it last got on.
     under_way: Vec<(u64, Instant)>,
     next: u64,
@@ -40,7 +40,7 @@ struct State {
 }
 
 impl Watched {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Watch> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,10 +5,10 @@
 /// Follows `portage.eapi._get_eapi_attrs` of Portage 3.0.83, which knows EAPI 0 to 9 and
 /// `9-pre1`. An EAPI it does not know gets the most generous syntax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Eapi(Level);
+pub struct Eapi(Announced);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Level {
+enum Announced {
     Unspecified,
     Unknown,
     Known(u8),
@@ -17,7 +17,7 @@ enum Level {
 impl Eapi {
     /// No EAPI at all, Portage's `eapi=None`: what update files are read with. Only here may an
     /// atom carry a build id (`=cat/pkg-1-2`).
-    pub const UNSPECIFIED: Eapi = Eapi(Level::Unspecified);
+    pub const UNSPECIFIED: Eapi = Eapi(Announced::Unspecified);
 
     /// The EAPI that a package's `EAPI` names. An index entry without one has EAPI `0`; the caller
     /// fills that in, an empty text is an unknown EAPI here.
@@ -32,7 +32,7 @@ impl Eapi {
                 _ => None,
             },
         };
-        Eapi(number.map_or(Level::Unknown, Level::Known))
+        Eapi(number.map_or(Announced::Unknown, Announced::Known))
     }
 
     /// `cat/pkg:slot` is allowed (EAPI 1).
@@ -63,23 +63,23 @@ impl Eapi {
     /// `IUSE_EFFECTIVE` exists (EAPI 5), so that every flag in a built package's `USE` counts as
     /// one of its own. Not so for no EAPI and unknown ones.
     pub fn iuse_effective(self) -> bool {
-        matches!(self.0, Level::Known(number) if number >= 5)
+        matches!(self.0, Announced::Known(number) if number >= 5)
     }
 
     /// `cat/pkg::repository` is allowed: in no EAPI, so only where there is none, or an unknown one.
     pub fn repo_deps(self) -> bool {
-        !matches!(self.0, Level::Known(_))
+        !matches!(self.0, Announced::Known(_))
     }
 
     /// `=cat/pkg-1-2` (build id 2 of version 1) is allowed: only without an EAPI.
     pub fn build_ids(self) -> bool {
-        self.0 == Level::Unspecified
+        self.0 == Announced::Unspecified
     }
 
     fn at_least(self, first: u8) -> bool {
         match self.0 {
-            Level::Known(number) => number >= first,
-            Level::Unspecified | Level::Unknown => true,
+            Announced::Known(number) => number >= first,
+            Announced::Unspecified | Announced::Unknown => true,
         }
     }
 }

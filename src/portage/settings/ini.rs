@@ -14,7 +14,7 @@ const FILL_LIMIT: usize = 1 << 20;
 
 /// What Portage calls a broken repos.conf; it then does without all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Broken(pub(super) String);
+pub(super) struct BrokenIni(pub(super) String);
 
 /// The options of one section, in the order they were first set. Names are in lower case.
 #[derive(Debug, Clone, Default)]
@@ -56,20 +56,20 @@ pub(super) struct Ini {
 
 /// Where a line belongs: to `[DEFAULT]`, or to the section of that number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum IniPlace {
     Defaults,
     Section(usize),
 }
 
 impl Ini {
     /// Adds what `text` says; it may go on with sections of earlier texts, but have no section or option twice itself.
-    pub(super) fn read(&mut self, path: &Path, text: &str) -> Result<(), Broken> {
-        let broken = |line: usize, what: String| Broken(format!("{path:?}, line {line}: {what}"));
+    pub(super) fn read(&mut self, path: &Path, text: &str) -> Result<(), BrokenIni> {
+        let broken = |line: usize, what: String| BrokenIni(format!("{path:?}, line {line}: {what}"));
         let mut place = None;
         let mut option: Option<String> = None;
         let mut indentation = 0;
-        let mut seen: Vec<Place> = Vec::new();
-        let mut set: Vec<(Place, String)> = Vec::new();
+        let mut seen: Vec<IniPlace> = Vec::new();
+        let mut set: Vec<(IniPlace, String)> = Vec::new();
         for (number, line) in (1..).zip(text.split('\n')) {
             let value = strip(line);
             if value.starts_with(['#', ';']) {
@@ -93,7 +93,7 @@ impl Ini {
             }
             if let Some(name) = header(value) {
                 let next = self.place(name);
-                if next != Place::Defaults && seen.contains(&next) {
+                if next != IniPlace::Defaults && seen.contains(&next) {
                     return Err(broken(number, format!("the section [{name}] is there twice")));
                 }
                 seen.push(next);
@@ -126,14 +126,14 @@ impl Ini {
     }
 
     /// Every option of a section, those of `[DEFAULT]` included, with `%(option)s` filled in.
-    pub(super) fn options(&self, section: &Section) -> Result<Section, Broken> {
+    pub(super) fn options(&self, section: &Section) -> Result<Section, BrokenIni> {
         let mut all = Section { name: section.name.clone(), options: Vec::new() };
         let mut left = FILL_LIMIT;
         let inherited = self.defaults.options.iter().filter(|(name, _)| section.raw(name).is_none());
         for (name, value) in section.options.iter().chain(inherited) {
             let mut out = String::new();
             self.interpolate(section, value, &mut out, 1, &mut left)
-                .map_err(|what| Broken(format!("[{}] {name} = {value:?}: {what}", section.name)))?;
+                .map_err(|what| BrokenIni(format!("[{}] {name} = {value:?}: {what}", section.name)))?;
             all.options.push((name.clone(), out));
         }
         Ok(all)
@@ -179,20 +179,20 @@ impl Ini {
         Ok(())
     }
 
-    fn place(&mut self, name: &str) -> Place {
+    fn place(&mut self, name: &str) -> IniPlace {
         if name == "DEFAULT" {
-            return Place::Defaults;
+            return IniPlace::Defaults;
         }
         let number = self.sections.iter().position(|section| section.name == name).unwrap_or_else(|| {
             self.sections.push(Section { name: name.to_owned(), options: Vec::new() });
             self.sections.len() - 1
         });
-        Place::Section(number)
+        IniPlace::Section(number)
     }
 
-    fn at(&mut self, place: Place) -> &mut Section {
+    fn at(&mut self, place: IniPlace) -> &mut Section {
         match place {
-            Place::Section(number) if number < self.sections.len() => &mut self.sections[number],
+            IniPlace::Section(number) if number < self.sections.len() => &mut self.sections[number],
             _ => &mut self.defaults,
         }
     }

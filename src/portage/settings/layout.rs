@@ -22,7 +22,7 @@ const PROFILE_FORMATS: [&str; 9] = [
 /// What metadata/layout.conf says, as far as it concerns names, masters and profiles
 /// (`portage.repository.config.parse_layout_conf`).
 #[derive(Debug, Clone, Default)]
-pub(super) struct Layout {
+pub(super) struct LayoutConf {
     /// `masters`; `None` where it is not set, which is not the same as set to nothing.
     pub(super) masters: Option<Vec<String>>,
     /// `aliases`.
@@ -36,7 +36,7 @@ pub(super) struct Layout {
 }
 
 /// Reads the layout.conf of the repository at `location`.
-pub(super) fn read_layout(location: &str) -> Result<Layout, SettingsError> {
+pub(super) fn read_layout(location: &str) -> Result<LayoutConf, SettingsError> {
     let data = key_values(Path::new(&join(location, "metadata/layout.conf")))?;
     let list = |key: &str| data.get(key).map(|value| words(value).map(str::to_owned).collect::<Vec<_>>());
     let profile_formats = match list("profile-formats") {
@@ -48,7 +48,7 @@ pub(super) fn read_layout(location: &str) -> Result<Layout, SettingsError> {
     };
     let has_default_eapi = profile_formats.iter().any(|format| format == "profile-default-eapi");
     let profile_eapi = data.get("profile_eapi_when_unspecified").filter(|eapi| has_default_eapi && eapi_is_known(eapi));
-    Ok(Layout {
+    Ok(LayoutConf {
         masters: list("masters"),
         aliases: list("aliases").unwrap_or_default(),
         repo_name: data.get("repo-name").and_then(|name| valid_repo_name(name)),

@@ -33,14 +33,14 @@ struct Known {
 }
 
 /// What a chain of profiles breaks on.
-enum Broken {
+enum ChainFault {
     /// Portage says so, and goes on without any profile.
     Chain(String),
     /// Portage stops.
     Settings(SettingsError),
 }
 
-impl From<SettingsError> for Broken {
+impl From<SettingsError> for ChainFault {
     fn from(error: SettingsError) -> Self {
         Self::Settings(error)
     }
@@ -62,14 +62,14 @@ pub(super) fn chain(
     }
     let Some(start) = start else { return Ok(Vec::new()) };
     let known = known_repositories(repositories, locations)?;
-    let mut walk = Walk { repositories, known, profiles: Vec::new() };
+    let mut walk = ProfileWalk { repositories, known, profiles: Vec::new() };
     match walk.add(&real_path(&start), 0) {
         Ok(()) => {}
-        Err(Broken::Chain(what)) => {
+        Err(ChainFault::Chain(what)) => {
             log::warn!("the profile {start} cannot be used, Portage does without it: {what}");
             return Ok(Vec::new());
         }
-        Err(Broken::Settings(error)) => return Err(error),
+        Err(ChainFault::Settings(error)) => return Err(error),
     }
     let own = PathBuf::from(join(&user, "profile"));
     if own.exists() {
@@ -95,15 +95,15 @@ fn known_repositories(repositories: &Loaded, locations: &[String]) -> Result<Vec
     known.collect()
 }
 
-struct Walk<'a> {
+struct ProfileWalk<'a> {
     repositories: &'a Loaded,
     known: Vec<Known>,
     profiles: Vec<Profile>,
 }
 
-impl Walk<'_> {
+impl ProfileWalk<'_> {
     /// Adds the parents of the profile at `path`, then itself (`LocationsManager._addProfile`).
-    fn add(&mut self, path: &str, depth: usize) -> Result<(), Broken> {
+    fn add(&mut self, path: &str, depth: usize) -> Result<(), ChainFault> {
         if depth > DEPTH || self.profiles.len() > NODES {
             let what = "profiles inherit each other without end";
             return Err(SettingsError::too_much(Path::new(path), what).into());
@@ -115,7 +115,7 @@ impl Walk<'_> {
         if let Some(text) = read_text_if_possible(Path::new(&join(path, "eapi"))) {
             eapi = strip(text.split('\n').next().unwrap_or_default()).to_owned();
             if !eapi_is_known(&eapi) {
-                return Err(Broken::Chain(format!("{path}/eapi has the unknown EAPI {eapi:?}")));
+                return Err(ChainFault::Chain(format!("{path}/eapi has the unknown EAPI {eapi:?}")));
             }
         }
         let has = |names: &[&str]| {
@@ -128,7 +128,7 @@ impl Walk<'_> {
         if exists(Path::new(&parents))? {
             let lines = grab_lines(Path::new(&parents))?;
             if lines.is_empty() {
-                return Err(Broken::Chain(format!("{parents} is empty")));
+                return Err(ChainFault::Chain(format!("{parents} is empty")));
             }
             for line in lines {
                 let parent = if line.starts_with('/') || !may_name_repositories {
@@ -159,6 +159,6 @@ impl Walk<'_> {
     }
 }
 
-fn missing(parent: &str, parents: &str) -> Broken {
-    Broken::Chain(format!("{parents} names {parent:?}, which does not exist"))
+fn missing(parent: &str, parents: &str) -> ChainFault {
+    ChainFault::Chain(format!("{parents} names {parent:?}, which does not exist"))
 }

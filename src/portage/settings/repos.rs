@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::SettingsError;
 use super::files::{self, is_dir, join, normalize, real_path, words};
-use super::ini::{Broken, Ini, Section};
-use super::layout::{Layout, eapi_is_default_for_profiles, read_eapi, read_layout, read_repo_name};
+use super::ini::{BrokenIni, Ini, Section};
+use super::layout::{LayoutConf, eapi_is_default_for_profiles, read_eapi, read_layout, read_repo_name};
 use super::sync::SyncSettings;
 
 /// An ebuild repository.
@@ -83,7 +83,7 @@ pub(super) struct Sources {
 
 /// A repository while its name and place are not settled.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Draft {
+pub(super) struct RepositoryDraft {
     pub(super) name: String,
     pub(super) location: Option<String>,
     pub(super) profile_formats: Vec<String>,
@@ -97,7 +97,7 @@ pub(super) struct Draft {
     sync: SyncSettings,
 }
 
-impl Draft {
+impl RepositoryDraft {
     /// The repository that a section describes (`RepoConfig.__init__`).
     fn new(name: Option<&str>, options: &Section, written: Written) -> Result<Self, SettingsError> {
         let list = |key: &str| options.raw(key).map(|value| words(value).map(str::to_owned).collect::<Vec<_>>());
@@ -124,7 +124,7 @@ impl Draft {
         if !found.missing || name.is_none() {
             draft.name = found.name;
         }
-        let Layout { masters, aliases, repo_name, profile_formats, profile_eapi } = read_layout(&location)?;
+        let LayoutConf { masters, aliases, repo_name, profile_formats, profile_eapi } = read_layout(&location)?;
         if draft.masters.is_none() {
             draft.masters = masters;
         }
@@ -145,25 +145,25 @@ impl Draft {
 
 /// Drafts under all their names, in Python's order of a dictionary.
 #[derive(Debug, Default)]
-struct Names {
+struct RepositoryNames {
     entries: Vec<(String, usize)>,
-    drafts: Vec<Draft>,
+    drafts: Vec<RepositoryDraft>,
 }
 
-impl Names {
+impl RepositoryNames {
     fn number(&self, name: &str) -> Option<usize> {
         self.entries.iter().find(|(known, _)| known == name).map(|(_, number)| *number)
     }
 
-    fn get(&self, name: &str) -> Option<&Draft> {
+    fn get(&self, name: &str) -> Option<&RepositoryDraft> {
         self.number(name).and_then(|number| self.drafts.get(number))
     }
 
-    fn get_mut(&mut self, name: &str) -> Option<&mut Draft> {
+    fn get_mut(&mut self, name: &str) -> Option<&mut RepositoryDraft> {
         self.number(name).and_then(|number| self.drafts.get_mut(number))
     }
 
-    fn add(&mut self, name: &str, draft: Draft) {
+    fn add(&mut self, name: &str, draft: RepositoryDraft) {
         self.drafts.push(draft);
         self.point(name, self.drafts.len() - 1);
     }
@@ -179,7 +179,7 @@ impl Names {
         self.entries.retain(|(known, _)| known != name);
     }
 
-    fn snapshot(&self) -> Vec<(String, usize, Draft)> {
+    fn snapshot(&self) -> Vec<(String, usize, RepositoryDraft)> {
         let all = self.entries.iter();
         all.filter_map(|(name, number)| Some((name.clone(), *number, self.drafts.get(*number)?.clone()))).collect()
     }
@@ -195,7 +195,7 @@ pub(super) struct Loaded {
     pub(super) places: Vec<String>,
     /// Where those are that were passed over, because section and repository do not agree on the name.
     pub(super) passed_over: Vec<String>,
-    names: Names,
+    names: RepositoryNames,
     by_location: Vec<(String, String)>,
     by_name: Vec<(String, String)>,
 }
@@ -206,10 +206,10 @@ impl Loaded {
     pub(super) fn load(sources: &Sources) -> Result<Self, SettingsError> {
         let mut names = match parse(sources)? {
             Ok(names) => names,
-            Err(Broken(what)) => {
+            Err(BrokenIni(what)) => {
                 log::warn!("repos.conf cannot be used, Portage does without all of it: {what}");
-                let mut names = Names::default();
-                names.add("DEFAULT", Draft::new(Some("DEFAULT"), &Section::default(), sources.written)?);
+                let mut names = RepositoryNames::default();
+                names.add("DEFAULT", RepositoryDraft::new(Some("DEFAULT"), &Section::default(), sources.written)?);
                 names
             }
         };
@@ -224,7 +224,7 @@ impl Loaded {
     }
 
     /// The draft of the repository at the real path `location`.
-    pub(super) fn at_location(&self, location: &str) -> Option<&Draft> {
+    pub(super) fn at_location(&self, location: &str) -> Option<&RepositoryDraft> {
         value(&self.by_location, location).and_then(|name| self.names.get(name))
     }
 
@@ -331,7 +331,7 @@ impl Loaded {
         Ok(())
     }
 
-    fn finish(&self, number: usize, draft: &Draft, main: Option<&Draft>) -> Repository {
+    fn finish(&self, number: usize, draft: &RepositoryDraft, main: Option<&RepositoryDraft>) -> Repository {
         // Where no masters are set, it is the name that Portage comes upon first that must not be the main one's.
         let first = self.names.entries.iter().find(|(_, other)| *other == number).map(|(name, _)| name);
         let masters = match &draft.masters {
@@ -352,7 +352,7 @@ impl Loaded {
 }
 
 /// Reads repos.conf or its replacement; `Err` inside where Portage does without it (`RepoConfigLoader._parse`).
-fn parse(sources: &Sources) -> Result<Result<Names, Broken>, SettingsError> {
+fn parse(sources: &Sources) -> Result<Result<RepositoryNames, BrokenIni>, SettingsError> {
     let mut ini = Ini::default();
     for (name, value) in &sources.defaults {
         ini.defaults.set(name, value.clone());
@@ -371,11 +371,13 @@ fn parse(sources: &Sources) -> Result<Result<Names, Broken>, SettingsError> {
             }
         }
     }
-    let mut names = Names::default();
-    names.add("DEFAULT", Draft::new(Some("DEFAULT"), &ini.defaults, sources.written)?);
+    let mut names = RepositoryNames::default();
+    names.add("DEFAULT", RepositoryDraft::new(Some("DEFAULT"), &ini.defaults, sources.written)?);
     for section in &ini.sections {
         match ini.options(section) {
-            Ok(options) => names.add(&section.name, Draft::new(Some(&section.name), &options, sources.written)?),
+            Ok(options) => {
+                names.add(&section.name, RepositoryDraft::new(Some(&section.name), &options, sources.written)?)
+            }
             Err(broken) => return Ok(Err(broken)),
         }
     }
@@ -383,7 +385,7 @@ fn parse(sources: &Sources) -> Result<Result<Names, Broken>, SettingsError> {
 }
 
 /// Adds `PORTDIR` and `PORTDIR_OVERLAY`, and returns what `PORTDIR` has come to (`_add_repositories`).
-fn add_overlays(names: &mut Names, sources: &Sources) -> Result<String, SettingsError> {
+fn add_overlays(names: &mut RepositoryNames, sources: &Sources) -> Result<String, SettingsError> {
     let known = names.snapshot();
     let old_default = ["var/db/repos/gentoo", "usr/portage"]
         .map(|path| join(&join("/", sources.eprefix.trim_start_matches('/')), path))
@@ -410,7 +412,7 @@ fn add_overlays(names: &mut Names, sources: &Sources) -> Result<String, Settings
             continue;
         }
         options.set("location", path.clone());
-        let mut draft = Draft::new(main_repo.as_deref().filter(|_| is_portdir), &options, sources.written)?;
+        let mut draft = RepositoryDraft::new(main_repo.as_deref().filter(|_| is_portdir), &options, sources.written)?;
         if let Some((_, _, configured)) = known.iter().find(|(name, _, _)| *name == draft.name) {
             draft.aliases = configured.aliases.clone().or(draft.aliases);
             draft.masters = configured.masters.clone().or(draft.masters);

@@ -31,7 +31,7 @@ impl Rules {
 
 /// What the lexer is in the middle of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum LexerState {
     Space,
     Word,
     Quoted(char),
@@ -69,7 +69,7 @@ pub(super) struct Unfinished(pub(super) &'static str);
 #[derive(Debug)]
 pub(super) struct Lexer {
     rules: Rules,
-    state: State,
+    state: LexerState,
     inputs: Vec<Input>,
     waiting: VecDeque<String>,
 }
@@ -81,7 +81,7 @@ impl Lexer {
     }
 
     fn new(rules: Rules, path: &Path, text: &str) -> Self {
-        Self { rules, state: State::Space, inputs: vec![Input::new(path, text)], waiting: VecDeque::new() }
+        Self { rules, state: LexerState::Space, inputs: vec![Input::new(path, text)], waiting: VecDeque::new() }
     }
 
     /// Reads `text` before what is left of the current one.
@@ -105,7 +105,7 @@ impl Lexer {
             return false;
         }
         self.inputs.pop();
-        self.state = State::Space;
+        self.state = LexerState::Space;
         true
     }
 
@@ -126,76 +126,78 @@ impl Lexer {
             }
             let Some(c) = next else {
                 match self.state {
-                    State::Quoted(_) => return Err(Unfinished("a quotation mark is not closed")),
-                    State::Escaped | State::EscapedInQuotes => return Err(Unfinished("nothing follows a backslash")),
-                    State::Space | State::Word | State::End => {}
+                    LexerState::Quoted(_) => return Err(Unfinished("a quotation mark is not closed")),
+                    LexerState::Escaped | LexerState::EscapedInQuotes => {
+                        return Err(Unfinished("nothing follows a backslash"));
+                    }
+                    LexerState::Space | LexerState::Word | LexerState::End => {}
                 }
-                self.state = State::End;
+                self.state = LexerState::End;
                 break;
             };
             match self.state {
-                State::End => break,
-                State::Space => match c {
+                LexerState::End => break,
+                LexerState::Space => match c {
                     ' ' | '\t' | '\r' | '\n' => {
                         if !word.is_empty() || quoted {
                             break;
                         }
                     }
                     _ if self.rules.is_comment(c) => input.skip_line(),
-                    '\\' => self.state = State::Escaped,
-                    '"' | '\'' => self.state = State::Quoted(c),
+                    '\\' => self.state = LexerState::Escaped,
+                    '"' | '\'' => self.state = LexerState::Quoted(c),
                     _ if self.rules.is_word(c) => {
                         word = c.to_string();
-                        self.state = State::Word;
+                        self.state = LexerState::Word;
                     }
                     _ => {
                         word = c.to_string();
                         break;
                     }
                 },
-                State::Word => match c {
+                LexerState::Word => match c {
                     ' ' | '\t' | '\r' | '\n' => {
-                        self.state = State::Space;
+                        self.state = LexerState::Space;
                         if !word.is_empty() || quoted {
                             break;
                         }
                     }
                     _ if self.rules.is_comment(c) => {
                         input.skip_line();
-                        self.state = State::Space;
+                        self.state = LexerState::Space;
                         if !word.is_empty() || quoted {
                             break;
                         }
                     }
-                    '"' | '\'' => self.state = State::Quoted(c),
-                    '\\' => self.state = State::Escaped,
+                    '"' | '\'' => self.state = LexerState::Quoted(c),
+                    '\\' => self.state = LexerState::Escaped,
                     _ if self.rules.is_word(c) => word.push(c),
                     _ => {
                         self.waiting.push_front(c.to_string());
-                        self.state = State::Space;
+                        self.state = LexerState::Space;
                         if !word.is_empty() || quoted {
                             break;
                         }
                     }
                 },
-                State::Quoted(mark) => {
+                LexerState::Quoted(mark) => {
                     quoted = true;
                     match c {
-                        _ if c == mark => self.state = State::Word,
-                        '\\' if mark == '"' => self.state = State::EscapedInQuotes,
+                        _ if c == mark => self.state = LexerState::Word,
+                        '\\' if mark == '"' => self.state = LexerState::EscapedInQuotes,
                         _ => word.push(c),
                     }
                 }
-                State::Escaped => {
+                LexerState::Escaped => {
                     word.push(c);
-                    self.state = State::Word;
+                    self.state = LexerState::Word;
                 }
-                State::EscapedInQuotes => {
+                LexerState::EscapedInQuotes => {
                     if c != '\\' && c != '"' {
                         word.push('\\');
                     }
                     word.push(c);
-                    self.state = State::Quoted('"');
+                    self.state = LexerState::Quoted('"');
                 }
             }
         }
