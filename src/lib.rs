@@ -20,7 +20,7 @@
 //! | [`pkgdir`] | PKGDIR: the one door to it, and the one writer | PKGDIR | [`pkgdir::Opened`], [`pkgdir::store::Store`] |
 //! | [`package`] | one package: container, signatures, verification, new metadata | open files, gpg, temporary homes | [`package::verify::Verified`] |
 //! | [`plan`](mod@plan) | what Portage's pass would do, to a fixed point | nothing | [`plan::Plan`] |
-//! | [`portage`] | what Portage's own files mean: settings, updates, atoms, index, names | the configuration, read-only | settings, updates, [`portage::names::PkgPath`] |
+//! | [`portage`] | what Portage's own files mean: settings, updates, atoms, index, names of packages and keys | the configuration, read-only | settings, updates, [`portage::names::PkgPath`], [`portage::fingerprint::Fingerprint`] |
 //!
 //! A room imports only from rooms below it in this list, or beside it within its group; [`interrupt`] is for all of them.
 
