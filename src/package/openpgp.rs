@@ -18,6 +18,7 @@ mod reasons;
 mod refusal;
 pub mod sign;
 mod talk;
+pub mod trust;
 pub mod verify;
 mod watchdog;
 

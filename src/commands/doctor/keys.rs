@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::Doctor;
 use crate::commands::{Error, Run};
 use crate::package::openpgp::card::{ALL_TRIES, Card};
-use crate::package::openpgp::{Keyring, Owner, SignError, Signer, keys};
+use crate::package::openpgp::{Keyring, Owner, SignError, Signer, trust};
 use crate::portage::fingerprint::Fingerprint;
 use crate::portage::settings::Signing;
 
@@ -148,15 +148,15 @@ fn clients(doctor: &mut Doctor, run: &Run<'_>, fingerprint: &Fingerprint) -> Res
         "if this host installs its own packages: gpg --homedir {home} --import, then set the key's ownertrust to ultimate \
          (getuto does it)"
     );
-    match keys::trust_in(Path::new(&home), fingerprint) {
-        Ok(keys::Trust::Full) if keys::uses_keyboxd(Path::new(&home)) => doctor.warn(
+    match trust::trust_in(Path::new(&home), fingerprint) {
+        Ok(trust::Trust::Full) if trust::uses_keyboxd(Path::new(&home)) => doctor.warn(
             "trust",
             format!("{home} trusts the key, but keeps it in keyboxd, which Portage cannot use as nobody"),
             "if this host installs its own packages: remove use-keyboxd from its common.conf, and import the key again",
         ),
-        Ok(keys::Trust::Full) => doctor.ok("trust", format!("{home} trusts the key")),
-        Ok(keys::Trust::Less) => doctor.warn("trust", format!("{home} has the key, but does not trust it"), &fix),
-        Ok(keys::Trust::Absent) => doctor.warn("trust", format!("{home} does not have the key"), &fix),
+        Ok(trust::Trust::Full) => doctor.ok("trust", format!("{home} trusts the key")),
+        Ok(trust::Trust::Less) => doctor.warn("trust", format!("{home} has the key, but does not trust it"), &fix),
+        Ok(trust::Trust::Absent) => doctor.warn("trust", format!("{home} does not have the key"), &fix),
         Err(error) => doctor.warn("trust", error.to_string(), &fix),
     }
     Ok(())

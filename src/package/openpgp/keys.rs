@@ -358,47 +358,8 @@ pub enum Owner {
     Other,
 }
 
-/// How far a keyring trusts a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
-    /// Fully or ultimately: Portage accepts its signatures.
-    Full,
-    /// It has the key, and Portage calls its signatures untrusted.
-    Less,
-    /// It does not have the key.
-    Absent,
-}
-
-/// Whether the keys of a home are kept by keyboxd (GnuPG 2.4 and newer).
-#[must_use]
-pub fn uses_keyboxd(home: &Path) -> bool {
-    let files = [home.join("common.conf"), PathBuf::from("/etc/gnupg/common.conf")];
-    let has_it = |file: &PathBuf| {
-        std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.trim() == "use-keyboxd"))
-    };
-    files.iter().any(has_it)
-}
-
-/// How far the keyring in `home` trusts the certificate with this fingerprint; nothing is changed.
-///
-/// # Errors
-/// The home cannot be read.
-pub fn trust_in(home: &Path, fingerprint: &Fingerprint) -> Result<Trust, KeyError> {
-    std::fs::read_dir(home).map_err(|source| KeyError::Home { home: home.to_owned(), source })?;
-    let copy = PrivateHome::copy_of(home, &program()?)?;
-    let patience = Patience::default();
-    let words = ["--trust-model", "pgp", "--with-colons", "--with-fingerprint", "--list-keys", fingerprint.as_str()];
-    let listed = copy.gpg(&patience).run(words, b"").and_then(certificates);
-    let found = listed.map_err(|source| KeyError::of_gpg(home, "look up the key", source))?;
-    Ok(match found.first() {
-        None => Trust::Absent,
-        Some(certificate) if certificate.trusted => Trust::Full,
-        Some(_) => Trust::Less,
-    })
-}
-
 /// The gpg that gpgme runs.
-fn program() -> Result<PathBuf, KeyError> {
+pub(super) fn program() -> Result<PathBuf, KeyError> {
     let context = gpgme::Context::from_protocol(gpgme::Protocol::OpenPgp)
         .map_err(|source| KeyError::Engine { source: source.into() })?;
     let path = context.engine_info().path().ok().map(PathBuf::from);
@@ -416,7 +377,7 @@ const LISTING: [&str; 6] =
     ["--trust-model", "always", "--with-colons", "--with-keygrip", "--with-fingerprint", "--with-fingerprint"];
 
 /// The certificates of an answer; none where gpg says that it has none.
-fn certificates(answer: Answer) -> Result<Vec<Certificate>, GpgError> {
+pub(super) fn certificates(answer: Answer) -> Result<Vec<Certificate>, GpgError> {
     const NO_PUBLIC_KEY: &str = "9";
     let found = Certificate::of_listing(&answer.out);
     let none = answer.status_line("ERROR keylist.getkey") == Some(NO_PUBLIC_KEY)
