@@ -61,6 +61,26 @@ def test_what_the_pass_removed_comes_back(lab, layout):
     assert_index_agrees(prefix)
 
 
+def test_doctor_knows_what_the_net_knows(lab, layout):
+    prefix = with_net(lab, layout)
+    lose(prefix)
+    before = Snapshot(prefix.path)
+    [check] = [check for check in prefix.resign_json("doctor", check=None)["checks"] if check["name"] == "processed"]
+    assert check["state"] == "warning" and f"removed {len(CONCERNED)} signed packages" in check["text"], check
+    assert before.difference(Snapshot(prefix.path)) == []
+    prefix.resign("apply")
+    [check] = [check for check in prefix.resign_json("doctor", check=None)["checks"] if check["name"] == "processed"]
+    assert "removed" not in check["text"].split(";")[0] and "--all" in check["fix"], check
+
+
+def test_doctor_names_a_net_that_is_switched_off(lab, layout):
+    prefix = with_net(lab, layout)
+    prefix.variables["BINPKG_RESIGN_NET"] = "no"
+    prefix.configure()
+    [check] = [check for check in prefix.resign_json("doctor", check=None)["checks"] if check["name"] == "net"]
+    assert check["state"] == "warning" and f"rm -r {net_of(prefix)}" in check["fix"], check
+
+
 def test_movebin_is_seen_through_too(lab, layout):
     """Every file is taken, and mtimedb says nothing of it."""
     prefix = world(lab, NEWEST, layout).clone()

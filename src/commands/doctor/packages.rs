@@ -89,6 +89,11 @@ pub(super) fn net(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Error> {
     let setting = run.settings.net()?;
     let fix = "set BINPKG_RESIGN_NET=\"yes\" in make.conf to have it in PKGDIR/.binpkg-resign; a mirror of PKGDIR then carries it";
     match Net::look(&pkgdir) {
+        Ok(Some(net)) if setting == NetSetting::No => {
+            let path = net.path().display().to_string();
+            let text = format!("BINPKG_RESIGN_NET=no, and the net of earlier, {path}, still keeps what it had then");
+            doctor.warn("net", text, &format!("remove it with `rm -r {path}`, or switch the net on again"));
+        }
         _ if setting == NetSetting::No => doctor.ok("net", "there is no safety net (BINPKG_RESIGN_NET=no)"),
         _ if setting == NetSetting::Auto && !Net::can_be_beside(&pkgdir) => {
             let text =
@@ -126,7 +131,8 @@ pub(super) fn next_emerge(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Erro
     let left: Vec<&Work> = (all.iter())
         .filter(|work| !work.copies.is_empty() && !pending.iter().any(|waiting| waiting.path == work.path))
         .collect();
-    unseen_passes(doctor, &left);
+    let removed = run.stale_net(&pkgdir)?.map_or(0, |net| net.removed.len());
+    unseen_passes(doctor, removed, &left);
     Ok(())
 }
 
@@ -152,8 +158,18 @@ fn next_pass(doctor: &mut Doctor, run: &Run<'_>, works: &[Work]) -> Result<(), E
     Ok(())
 }
 
-/// Packages that a pass has passed over: it ran without us before it, and may have removed others.
-fn unseen_passes(doctor: &mut Doctor, left: &[&Work]) {
+/// Packages that a pass has removed, as the net knows, or has passed over: it ran without us before it, and may have
+/// removed others.
+fn unseen_passes(doctor: &mut Doctor, removed: usize, left: &[&Work]) {
+    if removed > 0 {
+        let packages = plural(removed, "signed package", "signed packages");
+        doctor.warn(
+            "processed",
+            format!("Portage has processed updates that no run of ours saw, and removed {packages}; the net has them"),
+            "`binpkg-resign apply` brings them back; doc/syncing.md says how to be in time",
+        );
+        return;
+    }
     if left.is_empty() {
         doctor.ok("processed", "nothing shows that Portage has processed updates behind our back");
         return;
