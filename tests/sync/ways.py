@@ -9,11 +9,13 @@ from tests.lab import Prefix
 from tests.lab.command import run
 from tests.lab.prefix import FETCH, FILL_IN
 from tests.lab.serve import served
+from tests.lab.session import TOP
 
 from . import scene
 from .snapshots import snapshot_key, trust_snapshots, write_snapshot
 
 POST_SYNC = "ln -s ../postsync.d/50-binpkg-resign /etc/portage/bin/post_sync"
+EIX_PROGRAMS = TOP / "target/eix/bin"
 MIRROR = "rsync://mirror.example.org/gentoo-portage/"
 
 
@@ -111,8 +113,8 @@ def eix(prefix):
 
 
 def eix_path():
-    """Where eix's programs are looked for: PATH, and the folder that BINPKG_RESIGN_EIX names."""
-    return f"{os.environ.get('BINPKG_RESIGN_EIX', '/nowhere')}:{os.environ['PATH']}"
+    """Where eix's programs are looked for: PATH, and where `make eix` puts them."""
+    return f"{EIX_PROGRAMS}:{os.environ['PATH']}"
 
 
 def filled_in(_prefix):
@@ -158,7 +160,7 @@ def plain_environment(prefix):
 
 def eix_environment(prefix):
     """eix takes the prefix from these."""
-    path = f"{plain_environment(prefix)['PATH']}:{os.environ.get('BINPKG_RESIGN_EIX', '/nowhere')}"
+    path = f"{plain_environment(prefix)['PATH']}:{EIX_PROGRAMS}"
     rsh = prefix.write("bin/rsh", '#!/bin/sh\nshift\nexec sh -c "$*"\n')
     rsh.chmod(0o755)
     return {"PATH": path, "PORTAGE_CONFIGROOT": f"{prefix.path}/", "EPREFIX": prefix.path, "RSYNC_RSH": rsh}
