@@ -70,14 +70,25 @@ def apply_on(scene, words, *more):
 # Hangs
 
 
+def stop_agents(home):
+    """Stops the agent of a home, and another one where that answers in its stead; their process ids."""
+    stopped = []
+    for _ in range(5):
+        words = ["gpg-connect-agent", "--no-autostart", "--homedir", home.path, "GETINFO pid", "/bye"]
+        try:
+            said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=2)
+        except subprocess.TimeoutExpired:
+            return stopped
+        stopped.append(int(said.stdout.split()[1]))
+        os.kill(stopped[-1], signal.SIGSTOP)
+    pytest.fail(f"the agents {stopped} answer although they are stopped")
+
+
 def test_a_stopped_agent(scene):
     """An agent that answers nobody: whose a package is can be told without it."""
     home = scene.ring.home
     home.start_agent()
-    pid = int(subprocess.run(
-        ["gpg-connect-agent", "--homedir", home.path, "GETINFO pid", "/bye"], capture_output=True, text=True, check=True
-    ).stdout.split()[1])
-    os.kill(pid, signal.SIGSTOP)
+    stopped = stop_agents(home)
     try:
         began = time.monotonic()
         answer = scene.apply()
@@ -89,7 +100,8 @@ def test_a_stopped_agent(scene):
             scene.prefix.resign(*words, check=None)
             assert time.monotonic() - began < IN_TIME, words
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
     scene.prefix.resign("held", "retry", check=0)
 
 
