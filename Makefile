@@ -60,11 +60,11 @@ $(DELTA):
 
 # eix is no package of Debian's: `make eix EIX_SOURCE=… PUSH_SOURCE=…` builds it where tests/sync looks for it.
 .PHONY: eix
-eix: setup
+eix:
 	@test -f '$(EIX_SOURCE)/meson.build' && test -f '$(PUSH_SOURCE)/bin/push.sh' || \
 		{ echo 'Say EIX_SOURCE=DIR PUSH_SOURCE=DIR: the sources of app-portage/eix and app-shells/push.' >&2; exit 2; }
 	rm -rf target/eix
-	PATH='$(CURDIR)/target/portage-$(PORTAGE_NEWEST)/bin':$$PATH meson setup target/eix/build '$(EIX_SOURCE)' -Dprotobuf=false -Dnls=false --prefix '$(CURDIR)/target/eix' --sysconfdir /etc --localstatedir /var
+	meson setup target/eix/build '$(EIX_SOURCE)' -Deprefix-default= -Dprotobuf=false -Dnls=false --prefix '$(CURDIR)/target/eix' --sysconfdir /etc --localstatedir /var
 	ninja -C target/eix/build install
 	install -m 755 '$(PUSH_SOURCE)/bin/push.sh' target/eix/bin/push.sh
 
