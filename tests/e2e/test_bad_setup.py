@@ -189,7 +189,7 @@ def command_uses_another_digest(prefix):
 def command_takes_for_ever(prefix):
     """The signing command never ends; there is no terminal."""
     wrapper(prefix, "exec sleep 600")
-    prefix.variables["BINPKG_RESIGN_TIMEOUT"] = "2"
+    prefix.variables["BINPKG_RESIGN_TIMEOUT"] = "6"
     return ""
 
 

@@ -15,7 +15,7 @@ from .table import AGENTS, HELD, RESIGNED, outcome
 
 KINDS = ("ours", "outside", "unsigned", "stranger", "two-signatures", "image", "metadata")
 AT_A_TERMINAL = ("terminal", "cancelled", "mistyped")
-TIMEOUT = 2
+TIMEOUT = 6
 
 # Which pinentry there is, in each state of the table.
 PINENTRY = {

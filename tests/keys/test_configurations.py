@@ -16,7 +16,7 @@ from .scene import Scene
 from .table import FOREIGN, HELD, RESIGNED
 
 KINDS = ("ours", "stranger", "unsigned")
-LIMIT = 2
+LIMIT = 5
 # a run has several talks with gpg, each with its limit
 IN_TIME = 8 * LIMIT
 
