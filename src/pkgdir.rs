@@ -5,7 +5,7 @@
 //! its index is signed by nobody: what lies here is somebody else's until it has been verified.
 
 pub(crate) mod agreement;
-mod entry;
+pub(crate) mod entry;
 mod error;
 mod fault;
 mod folder;

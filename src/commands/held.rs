@@ -7,7 +7,8 @@ use super::net::Removed;
 use super::{Error, Mode, Run};
 use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::package::gpkg::Codec;
-use crate::pkgdir::from_files::{entry_of, with_whole_dependencies};
+use crate::pkgdir::entry::whole_entry;
+use crate::pkgdir::from_files::with_whole_dependencies;
 use crate::pkgdir::store::{Backup, Reader, Record};
 use crate::plan::{Doom, Edit, Layout, Work};
 use crate::portage::index::{Entry, PackageIndex};
@@ -110,8 +111,8 @@ fn drop_held(run: &Run<'_>, names: &[String], account: &mut Account) -> Result<(
     }
     // all of them or none: a name that is wrong may not be the only one
     if ended.is_ok() {
+        store.release_for_good(chosen.iter().map(|record| &record.held))?;
         for record in chosen {
-            store.release(&record.held)?;
             let dropped = Outcome { kind: OutcomeKind::Skipped, reason: Some(Reason::GivenUp), ..outcome(&record) };
             account.add_round(vec![Settled { history: History::HeldBefore, outcome: dropped, held: None }]);
         }
@@ -223,27 +224,25 @@ fn describe(record: &Record, reader: &Reader, codec: &Codec) -> Option<Record> {
         return Some(record.clone());
     }
     let pkgdir = reader.pkgdir();
-    let opened = reader.open_held(&record.held).ok();
-    let Some(entry) = opened.and_then(|opened| entry_of(opened.file, pkgdir, &record.path, codec)) else {
-        log::warn!(
-            "{} is held, but what the index said of it is lost, and it cannot be read: put .binpkg-resign/held/{} back \
-             there and run `binpkg-resign index`",
-            pkgdir.path().join(record.path.as_str()).display(),
-            record.held
-        );
-        return None;
-    };
-    log::warn!(
-        "what the index said of {} is lost, so it is read from the file; run `binpkg-resign index` afterwards, which \
-         completes its entry",
-        record.path
-    );
-    Some(Record {
-        cpv: entry.get("CPV").unwrap_or_default().to_owned(),
-        build_id: entry.get("BUILD_ID").and_then(BuildId::new),
-        entry: entry.to_text(),
-        ..record.clone()
-    })
+    // it was there when it was counted
+    let opened = reader.open_held(&record.held).ok()?;
+    match whole_entry(&opened, pkgdir, &record.path, codec) {
+        Ok(entry) => Some(Record {
+            cpv: entry.get("CPV").unwrap_or_default().to_owned(),
+            build_id: entry.get("BUILD_ID").and_then(BuildId::new),
+            entry: entry.to_text(),
+            ..record.clone()
+        }),
+        Err(error) => {
+            log::warn!(
+                "{} is held, but what the index said of it is lost, and its file does not tell: {error}; put \
+                 .binpkg-resign/held/{} back there and run `binpkg-resign index`",
+                pkgdir.path().join(record.path.as_str()).display(),
+                record.held
+            );
+            None
+        }
+    }
 }
 
 /// Nothing is left to do but to bring the package back.

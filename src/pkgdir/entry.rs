@@ -90,7 +90,7 @@ pub(crate) enum Unlistable {
 ///
 /// # Errors
 /// It is no package, or not the one that its name says.
-pub(super) fn whole_entry(
+pub(crate) fn whole_entry(
     opened: &Opened,
     pkgdir: &Pkgdir,
     path: &PkgPath,

@@ -113,7 +113,7 @@ fn metadata_of(file: File, path: &Path, codec: &Codec) -> Option<Metadata> {
 ///
 /// It has no `MTIME`, and neither has what is made from it: so Portage reads the file once more and writes the block
 /// itself, reduced by USE.
-pub(crate) fn entry_of(file: File, pkgdir: &Pkgdir, path: &PkgPath, codec: &Codec) -> Option<Entry> {
+fn entry_of(file: File, pkgdir: &Pkgdir, path: &PkgPath, codec: &Codec) -> Option<Entry> {
     let metadata = metadata_of(file, &pkgdir.path().join(path.as_str()), codec)?;
     described(&metadata, path).ok()
 }

@@ -130,7 +130,7 @@ impl<'run> Ledger<'run> {
                 (OutcomeKind::Skipped, Some(Reason::ChangedMeanwhile))
             }
             // the next round takes it up again; a backup of bytes that are there no more is of no use
-            Committed::Changed => return release(self.store, job),
+            Committed::Changed => return release_outdated(self.store, job),
             Committed::Gone => self.keep(job, Reason::Gone),
             Committed::Taken => self.keep(job, Reason::Taken(edit.path.clone())),
             Committed::Failed(error) => self.keep(job, Reason::Pkgdir(error)),
@@ -222,14 +222,23 @@ pub(crate) fn keep(store: &mut Store, job: &Job, reason: &Reason) -> OutcomeKind
 
 /// Takes the backup of a package away that needs none, if this run made it.
 pub(super) fn release(store: &mut Store, job: &Job) {
-    if job.history == History::HeldBefore {
-        return;
-    }
-    if let Some(Backup::Made(held)) = &job.backup
+    if let Some(held) = backup_of_this_run(job)
         && let Err(error) = store.release(held)
     {
         log::warn!("{error}");
     }
+}
+
+/// The same for one that is not in PKGDIR any more: after a power cut it must not come back as a second build.
+fn release_outdated(store: &mut Store, job: &Job) {
+    if let Err(error) = store.release_for_good(backup_of_this_run(job).into_iter()) {
+        log::warn!("{error}");
+    }
+}
+
+fn backup_of_this_run(job: &Job) -> Option<&PkgPath> {
+    let backup = job.backup.as_ref().filter(|_| job.history != History::HeldBefore)?;
+    backup.held()
 }
 
 /// What becomes of a package of somebody else: Portage removes it only where it must change in place.

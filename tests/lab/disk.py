@@ -62,3 +62,19 @@ def fill(place, free):
         os.truncate(filler, size - free * BLOCK)
         os.fsync(file.fileno())
     return filler
+
+
+@contextlib.contextmanager
+def on_a_disk_of_its_own(prefix, folder):
+    """Moves a folder to a tmpfs that is mounted in its place. Skips where nothing can be mounted."""
+    aside = prefix.path / "aside"
+    folder.rename(aside)
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("no filesystem of its own here: mount does not work")
+    try:
+        shutil.copytree(aside, folder, copy_function=shutil.copy2, dirs_exist_ok=True, symlinks=True)
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.world import LAYOUTS, path_of
 from tests.lab import Prefix, assert_index_agrees, files_of, package
+from tests.lab.disk import on_a_disk_of_its_own
 from tests.lab.moment import sign_with
 from tests.lab.promise import Builds, assert_promised, ended, held_files, image_of, run_to_its_end
 
@@ -160,3 +161,17 @@ def test_a_key_that_expires_soon(lab):
     assert run.status == 0, run.result
     assert "expire" in run.result.err
     assert_promised(soon, builds, run)
+
+
+@both_layouts
+def test_a_category_on_a_disk_of_its_own_with_few_open_files(lab, layout):
+    """No backup can be a link there, and there are more packages than the process may have open: all are held."""
+    prefix = many(lab, layout)
+    builds = Builds(prefix)
+    sign_with(prefix, "/bin/false")
+    with on_a_disk_of_its_own(prefix, prefix.pkgdir / "app-misc"):
+        words = f"ulimit -n 56; exec binpkg-resign --prefix {prefix.path} --json apply"
+        run = ended(prefix.run("sh", "-c", words, check=None, timeout=120))
+        assert len(held_files(prefix)) == MANY, run.result
+        assert run.status == 1 and "has no backup" not in run.result.err, run.result
+        assert_promised(prefix, builds, run)

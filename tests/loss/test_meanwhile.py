@@ -1,5 +1,7 @@
 """Packages that another program renews, or only touches, while they are being signed."""
 
+import signal
+
 import pytest
 
 from tests.lab import assert_all_verify, assert_index_agrees, package
@@ -72,3 +74,21 @@ def test_removed_while_it_is_signed(lab, layout):
     assert builds.missing(prefix) <= {path}, ended.result
     prefix.update_pass(check=None)
     assert builds.missing(prefix) <= {path}, ended.result
+
+
+@both_layouts
+def test_interrupted_between_two_rounds(lab, layout):
+    """One package is touched whenever it is signed; the signal comes while the second round signs it. It is held."""
+    prefix = five(lab, layout)
+    builds = Builds(prefix)
+    # the key is unlocked by one call, and each package has two
+    first_round = 1 + 2 * len(NAMES)
+    script = f"sleep 0.02; touch {prefix.pkgdir / where(layout, 'three')}; [ $calls -le {first_round} ] || kill -TERM $PPID"
+    while_signing(prefix, script, times=10_000)
+    ended = run_to_its_end(prefix, "apply", timeout=90)
+    assert ended.status == 128 + signal.SIGTERM, ended.result
+    assert dict(ended.outcomes)[where(layout, "three")] == "held", ended.result
+    assert {where(layout, name) for name in NAMES if name != "three"} == {
+        path for path, outcome in ended.outcomes if outcome == "resigned"
+    }, ended.result
+    assert_promised(prefix, builds, ended)

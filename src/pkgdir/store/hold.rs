@@ -75,7 +75,7 @@ impl Store {
     pub(crate) fn begin(&mut self, at_risk: Vec<AtRisk>) -> Vec<Backup> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let mut backups: Vec<Backup> = Vec::with_capacity(at_risk.len());
-        let mut to_copy: Vec<(usize, Opened)> = Vec::new();
+        let mut to_copy: Vec<(u64, usize)> = Vec::new();
         let mut chunk = FIRST_CHUNK;
         let mut first = 0;
         while first < at_risk.len() {
@@ -85,8 +85,8 @@ impl Store {
                 backups.push(match self.link(package, since, &mut made) {
                     Ok(Linked::Done(held)) => Backup::Made(held),
                     Ok(Linked::Absent) => Backup::Absent,
-                    Ok(Linked::Impossible(opened, error)) => {
-                        to_copy.push((place, opened));
+                    Ok(Linked::Impossible { size, error }) => {
+                        to_copy.push((size, place));
                         Backup::Failed(Arc::new(error))
                     }
                     Err(error) => Backup::Failed(Arc::new(error)),
@@ -96,12 +96,13 @@ impl Store {
             first = end;
             chunk = CHUNK;
         }
-        to_copy.sort_by_key(|(_, opened)| opened.identity.size());
-        for (place, opened) in to_copy {
+        to_copy.sort_unstable();
+        for (_, place) in to_copy {
             let Some((package, backup)) = at_risk.get(place).zip(backups.get_mut(place)) else { continue };
             let mut made = Made::default();
-            *backup = match self.copy(package, &opened, since, &mut made) {
+            *backup = match self.copy(package, since, &mut made) {
                 Ok(held) => Backup::Made(held),
+                Err(error) if error.is_absence() => Backup::Absent,
                 Err(error) => Backup::Failed(Arc::new(error)),
             };
             self.make_last(made);
@@ -133,7 +134,7 @@ impl Store {
                 Ok(()) => {}
                 Err(PkgdirError::Io { source, .. }) if is_no_link(&source) => {
                     let error = failed("link to", &to.path().join(&to_name))(source);
-                    return Ok(Linked::Impossible(opened, error));
+                    return Ok(Linked::Impossible { size: opened.identity.size(), error });
                 }
                 Err(error) if error.is_absence() => return Ok(Linked::Absent),
                 Err(error) => return Err(error),
@@ -151,15 +152,16 @@ impl Store {
             opened = again;
         }
         let error = failed("link to", &to.path().join(&to_name))(io::Error::from(Errno::XDEV));
-        Ok(Linked::Impossible(opened, error))
+        Ok(Linked::Impossible { size: opened.identity.size(), error })
     }
 
     /// Copies one package whose link is not possible.
-    fn copy(&mut self, package: &AtRisk, opened: &Opened, since: u64, made: &mut Made) -> Result<PkgPath, PkgdirError> {
+    fn copy(&mut self, package: &AtRisk, since: u64, made: &mut Made) -> Result<PkgPath, PkgdirError> {
+        let opened = self.pkgdir.open_package(&package.path)?;
         let (to, to_name, held) = self.place_for(&package.path, made)?;
         let staged = self.state.make_staged()?;
         let temporary = self.next_temporary();
-        let copied = copy_to(opened, &staged, &temporary).and_then(|()| staged.rename(&temporary, &to, &to_name));
+        let copied = copy_to(&opened, &staged, &temporary).and_then(|()| staged.rename(&temporary, &to, &to_name));
         if let Err(error) = copied {
             warn_of(staged.remove(&temporary));
             return Err(error);
@@ -332,12 +334,13 @@ impl Store {
         self.remove_held(held).map(|_| ())
     }
 
-    /// The same for several, which do not come back after a power cut: the note of their batch must not go before them,
-    /// or they would count as held, and be brought back beside what was made of them.
+    /// The same for several, which do not come back after a power cut. Where nothing in PKGDIR is what they are, they
+    /// would count as held then, and be brought back beside what has taken their place; and the note of a batch must
+    /// not go before them.
     ///
     /// # Errors
     /// A file cannot be removed.
-    pub(super) fn release_for_good<'h>(&mut self, held: impl Iterator<Item = &'h PkgPath>) -> Result<(), PkgdirError> {
+    pub(crate) fn release_for_good<'h>(&mut self, held: impl Iterator<Item = &'h PkgPath>) -> Result<(), PkgdirError> {
         let folders = held.map(|held| self.remove_held(held)).collect::<Result<Vec<_>, _>>()?;
         // everything is in place: a folder that cannot be flushed spoils nothing of it
         warn_of(sync_folders(folders.iter().flatten()));
@@ -359,8 +362,12 @@ impl Store {
 enum Linked {
     Done(PkgPath),
     Absent,
-    /// There can be none, and a copy is needed.
-    Impossible(Opened, PkgdirError),
+    /// There can be none, and a copy of so many bytes is needed. The file is not kept open: there may be more of them
+    /// than a process may have open.
+    Impossible {
+        size: u64,
+        error: PkgdirError,
+    },
 }
 
 /// What is to be made last.
