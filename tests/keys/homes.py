@@ -255,6 +255,12 @@ def rsa(lab, passphrase=""):
     return Home(lab.copy_key(Key(template.path)).home)
 
 
+def gnupg_version():
+    """The version of the gpg that is here, as numbers."""
+    said = run(["gpg", "--version"], environment("/tmp")).out.splitlines()[0]
+    return tuple(int(part) for part in re.findall(r"\d+", said))
+
+
 def ring(lab, name):
     """The home for a state of the table; call `change` when the packages are signed."""
     locked = name.endswith("-locked")

@@ -1,6 +1,9 @@
 """Signing commands as people have them, and as nobody wants them."""
 
 import fcntl
+import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -101,6 +104,42 @@ def test_another_machine_signs(scene):
     )
     all_signed(scene, scene.apply())
     assert not any(home.path.glob("private-keys-v1.d/*"))
+
+
+def test_another_machine_signs_over_ssh(scene):
+    """`ssh signer gpg …` as the signing command, with a real ssh and a real sshd; the home here has no secret key."""
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if not sshd or not shutil.which("ssh"):
+        pytest.skip("skipped: there is no ssh, or no sshd")
+    home, there = scene.ring.home, Home.fresh(scene.lab)
+    there.gpg("--import", stdin=home.gpg("--armor", "--export-secret-keys", scene.ring.ours.key).out.encode())
+    for secret in home.path.glob("private-keys-v1.d/*"):
+        secret.unlink()
+    home.kill_agent()
+    place = scene.lab.directory("ssh")
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / name], check=True)
+    # what comes in names the home here; no shell of that account is asked
+    gpg = f'case "$SSH_ORIGINAL_COMMAND" in "gpg "*) exec sh -c "$(echo "$SSH_ORIGINAL_COMMAND" | sed "s,{home.path},{there.path},g")";; esac'
+    signer = scene.prefix.write("signer", f"#!/bin/sh\n{gpg}\n")
+    signer.chmod(0o755)
+    (place / "keys").write_text(f'command="{signer}" {(place / "user.pub").read_text()}')
+    (place / "config").write_text(
+        f"HostKey {place}/host\nAuthorizedKeysFile {place}/keys\nStrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\n"
+    )
+    # sshd on a pipe: no port, and nothing that outlives the test
+    proxy = scene.prefix.write("proxy", f"#!/bin/sh\nexec unshare --mount sh -c 'mount -t tmpfs none /run && mkdir /run/sshd && exec {sshd} -i -f {place}/config'\n")
+    proxy.chmod(0o755)
+    options = f"-F none -i {place}/user -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ProxyCommand={proxy}"
+    command = f"ssh {options} root@signer gpg --sign --armor [PORTAGE_CONFIG]"
+    if os.getuid() != 0 or subprocess.run([*command.split()[:-3], "--version"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("skipped: sshd cannot be run here")
+    scene.variables(BINPKG_GPG_SIGNING_BASE_COMMAND=command)
+    diagnosis = scene.prefix.resign("doctor", check=None).text
+    assert "the signing command works" in diagnosis, diagnosis
+    all_signed(scene, scene.apply())
+    assert not any(home.path.glob("private-keys-v1.d/*"))
+    there.kill_agent()
 
 
 def test_every_third_call_fails(scene):

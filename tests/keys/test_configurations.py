@@ -233,14 +233,19 @@ def test_another_language(lab):
 # Kinds of keys
 
 
-@pytest.mark.parametrize(
-    "algorithm",
-    ["nistp256", "nistp384", "nistp521", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1", "secp256k1", "rsa2048", "dsa2048"],
-)
+CURVES = ["nistp256", "nistp384", "nistp521", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1", "secp256k1", "ed448"]
+# such a key takes minutes to make
+LARGE = pytest.param("rsa8192", marks=pytest.mark.skipif(not os.environ.get("BINPKG_RESIGN_FULL"), reason="only in `make test-full`"))
+
+
+@pytest.mark.parametrize("algorithm", [*CURVES, "rsa2048", "dsa2048", LARGE])
 def test_a_kind_of_key(lab, algorithm):
     """Signed, and accepted by Portage."""
     home = Home.fresh(lab)
-    key = home.add("ours", algorithm=algorithm)
+    if algorithm == "ed448" and homes.gnupg_version() < (2, 3):
+        pytest.skip("skipped: this GnuPG has no Ed448")
+    more = ["--enable-large-rsa"] if algorithm == "rsa8192" else []
+    key = home.add("ours", *more, algorithm=algorithm)
     other = home.add("acquaintance")
     signer = homes.Signer(home, key)
     scene = Scene(lab, homes.Ring(home, key, signer, key, homes.Signer(home, other)), ["ours"])
@@ -298,6 +303,42 @@ def test_an_agent_that_cannot_start_is_not_a_missing_key(scene):
     assert "too long for the agent's sockets" in scene.prefix.resign("doctor", check=1).text
     scene.variables(BINPKG_GPG_SIGNING_GPG_HOME=home.path)
     scene.prefix.resign("held", "retry", check=0)
+
+
+@pytest.mark.parametrize("line", ["extra-socket /nonexistent/S.extra", "server"])
+def test_an_agent_whose_configuration_is_broken(scene, line):
+    """The agent does not start, and says why; nothing is said of a missing key."""
+    home = scene.ring.home
+    home.kill_agent()
+    settings = home.path / "gpg-agent.conf"
+    settings.write_text(line + "\n")
+    answer = scene.apply()
+    checked(scene, answer, HELD, "agent")
+    assert answer.records["stranger"]["outcome"] == FOREIGN
+    assert "import" not in answer.records["ours"]["reason"], answer.result
+    said = scene.prefix.resign("doctor", check=1).text
+    assert "agent" in said and "import the secret key" not in said, said
+    settings.unlink()
+    scene.prefix.resign("held", "retry", check=0)
+
+
+def test_a_home_that_nobody_can_write_and_no_agent(scene):
+    """A home on a read-only disk: signed where the agent has its sockets elsewhere, else held, and not for a missing key."""
+    home = scene.ring.home
+    home.kill_agent()
+    script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    words = ["unshare", "--mount", "sh", "-c", script, home.path]
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("skipped: nothing can be mounted here")
+    answer = apply_on(scene, words)
+    kind = answer.records["ours"]["outcome"]
+    checked(scene, answer, kind, "agent" if kind == HELD else "")
+    assert answer.records["stranger"]["outcome"] == FOREIGN
+    if kind == HELD:
+        assert "import" not in answer.records["ours"]["reason"], answer.result
+        said = scene.prefix.run(*words, "binpkg-resign", "--prefix", scene.prefix.path, "doctor", check=1).text
+        assert "import the secret key" not in said, said
+        scene.prefix.resign("held", "retry", check=0)
 
 
 # Agents elsewhere

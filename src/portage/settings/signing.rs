@@ -22,12 +22,17 @@ pub struct Signing {
     pub base_command: String,
 }
 
+/// Programs that run another one on the same machine, as that user; Portage's default has the first.
+const RUNNERS: [&str; 5] = ["flock", "env", "nice", "ionice", "timeout"];
+
 impl Signing {
-    /// Whether the signing command names gpg itself: another one may have the secret key anywhere.
+    /// Whether the signing command runs gpg on this machine: another one (a script, `ssh signer gpg`) may have the secret
+    /// key anywhere.
     #[must_use]
     pub fn runs_gpg(&self) -> bool {
-        let programs = self.base_command.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
-        programs.into_iter().any(|program| matches!(program, "gpg" | "gpg2"))
+        let mut programs = self.base_command.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
+        let is_gpg = |program: &str| matches!(program, "gpg" | "gpg2");
+        programs.next().is_some_and(|first| is_gpg(first) || RUNNERS.contains(&first) && programs.any(is_gpg))
     }
 }
 
