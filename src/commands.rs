@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::interrupt::Interrupt;
 use crate::outcome::Reason;
 use crate::package::gpkg::{Codec, Compression};
-use crate::package::openpgp::{self, KeyError, Keyring, Refusals, SignError, SigningCommand};
+use crate::package::openpgp::{self, KeyError, Keyring, Refusals, SignError, SignedWith, SigningCommand};
 use crate::pkgdir::store::{IndexCompression, Patience, Reader, Store};
 use crate::pkgdir::{Pkgdir, PkgdirError};
 use crate::plan::Layout;
@@ -242,6 +242,7 @@ impl Run<'_> {
 
     /// Our certificates; the inner error is one that concerns the keys, not the configuration.
     fn open_keyring(&self, signing: &Signing) -> Result<Result<Keyring, KeyError>, Error> {
+        let signed_with = SignedWith::in_file(self.settings.eroot()?.join("var/lib/binpkg-resign/signed-with"));
         let migrations = self.settings.key_migrations()?.into_iter().map(|pair| (pair.old, pair.new));
         let patience = openpgp::Patience::new(self.settings.sign_timeout()?, Arc::clone(&self.interrupt.0));
         let migrations = migrations.collect::<Vec<_>>();
@@ -250,6 +251,7 @@ impl Run<'_> {
         if let Some(clients) = clients.filter(|home| *home != Path::new(&signing.home)) {
             keyring = keyring.and_then(|keyring| keyring.heed_revocations(clients, &signing.key));
         }
+        let keyring = keyring.map(|keyring| keyring.remembering(signed_with));
         Ok(if signing.runs_gpg() { keyring } else { keyring.map(Keyring::with_secret_elsewhere) })
     }
 

@@ -44,7 +44,7 @@ impl Run<'_> {
             let failed = |source| KeyError::Gpg { home: home(), action: "look up a key", source };
             let owner = keyring.owner(&key).map_err(failed)?;
             let migration = match &owner {
-                Owner::InHome(old) => pairs(&known, old.as_str(), new),
+                Owner::InHome(old) | Owner::SignedBefore(old) => pairs(&known, old.as_str(), new),
                 Owner::Expired => pairs(&known, key.as_str(), new),
                 Owner::Configured | Owner::Former | Owner::Other => String::new(),
             };
@@ -79,7 +79,7 @@ fn count(pkgdir: &Pkgdir) -> Result<BTreeMap<KeyHandle, usize>, Error> {
 impl Signers {
     /// Whether the key is one that should be named in `BINPKG_GPG_SIGNING_KEY_MIGRATION` and is not.
     pub(super) fn is_unnamed(&self) -> bool {
-        matches!(self.owner, Owner::InHome(_) | Owner::Expired)
+        matches!(self.owner, Owner::InHome(_) | Owner::SignedBefore(_) | Owner::Expired)
     }
 
     /// How many packages, and what their key is.
@@ -95,6 +95,9 @@ impl Signers {
                     "{packages} signed by {key}, whose secret half is in the signing home, which is not the configured one"
                 )
             }
+            Owner::SignedBefore(_) => {
+                format!("{packages} signed by {key}, which signed here before and is not the configured one")
+            }
             Owner::Other => format!("{packages} signed by {key}, which is not ours"),
         }
     }
@@ -105,6 +108,12 @@ impl Signers {
             Owner::InHome(_) => format!(
                 "if it has been replaced, set BINPKG_GPG_SIGNING_KEY_MIGRATION=\"{}\" in make.conf and run \
                  `binpkg-resign rekey`; until then such packages are held where an update concerns them",
+                self.migration
+            ),
+            Owner::SignedBefore(_) => format!(
+                "if it has been replaced, import its public half into the signing home, set \
+                 BINPKG_GPG_SIGNING_KEY_MIGRATION=\"{}\" in make.conf and run `binpkg-resign rekey`; until then such \
+                 packages are held where an update concerns them",
                 self.migration
             ),
             Owner::Expired => format!(

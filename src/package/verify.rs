@@ -105,6 +105,13 @@ pub enum SignatureFault {
          before, set BINPKG_GPG_SIGNING_KEY_MIGRATION=\"OLD=NEW\" (full fingerprints), then run `binpkg-resign held retry`"
     )]
     AnotherOfOurs,
+    /// Its key is one that an earlier run has signed with.
+    #[error(
+        "an earlier run has signed with that key, but it is not the configured one; if it has been replaced, import its \
+         public half into the signing home, set BINPKG_GPG_SIGNING_KEY_MIGRATION=\"OLD=NEW\" (full fingerprints), then \
+         run `binpkg-resign held retry`"
+    )]
+    SignedBefore,
 }
 
 /// A package whose Manifest we have signed, with metadata that the Manifest vouches for. Only [`verify`] makes one.
@@ -330,6 +337,7 @@ fn judge(part: &str, signatures: &[Signature], verifier: &Verifier<'_>, path: &P
         let fault = match &signature.state {
             SignatureState::Good | SignatureState::UnknownKey | SignatureState::OtherKey => continue,
             SignatureState::SecretHere => SignatureFault::AnotherOfOurs,
+            SignatureState::SignedBefore => SignatureFault::SignedBefore,
             SignatureState::NotChecked(why) => SignatureFault::NotChecked(why.clone()),
             SignatureState::RevokedKey => SignatureFault::Revoked,
             SignatureState::ExpiredKey => SignatureFault::ExpiredKey,

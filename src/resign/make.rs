@@ -141,7 +141,10 @@ impl Crew<'_> {
             let key = self.keyring.user_id();
             log::warn!("binary packages are to be signed again with the key of {key}, which may need its passphrase");
         }
-        signer.detached(b"").map(|_| ()).map_err(|error| Reason::Sign(Arc::new(error)))
+        signer.detached(b"").map_err(|error| Reason::Sign(Arc::new(error)))?;
+        // before the first package has such a signature
+        self.keyring.remember_signing();
+        Ok(())
     }
 
     /// Writes one new package and signs it.

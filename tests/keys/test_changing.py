@@ -2,7 +2,7 @@
 
 import re
 
-from tests.lab import Prefix, assert_all_verify, assert_index_agrees, files_of
+from tests.lab import Prefix, assert_all_verify, assert_index_agrees, files_of, package
 from tests.lab.client import client_of
 from tests.lab.serve import served
 from tests.lab.session import TOP
@@ -97,6 +97,72 @@ def test_the_page(lab):
         for path in ("one", "two", "three", "four"):
             assert any(path in file for file in files_of(prefix.pkgdir))
             assert installs(client, f"app-misc/{path}") is None
+
+
+MEMORY = "var/lib/binpkg-resign/signed-with"
+
+
+def of_one_and_two(lab, key):
+    """A prefix with two signed packages, of which an update concerns one."""
+    prefix = Prefix.create(lab, key=key)
+    prefix.make(package("app-misc/one-1", RDEPEND="app-misc/a"), package("app-misc/two-1", RDEPEND="app-misc/b"))
+    prefix.updates("1Q-2026", "move app-misc/a app-misc/c")
+    return prefix
+
+
+def test_a_key_that_an_earlier_run_signed_with(lab):
+    """A new key, no migration entry, and the old secret half gone from the home: what the old one signed is held."""
+    old, new = lab.copy_key(lab.key()), lab.new_key(who="new")
+    prefix = of_one_and_two(lab, old)
+    prefix.resign("apply")
+    memory = prefix.path / MEMORY
+    assert memory.read_text() == f"{old.fingerprint}\n"
+
+    prefix.key = new
+    prefix.configure()
+    doctor = {check["state"]: check for check in prefix.resign_json("doctor", check=1)["checks"] if check["name"] == "signers"}
+    assert list(doctor) == ["problem"]
+    line = f'BINPKG_GPG_SIGNING_KEY_MIGRATION="{old.fingerprint}={new.fingerprint}"'
+    assert doctor["problem"]["text"].startswith("2 packages are signed by") and line in doctor["problem"]["fix"]
+    assert line in prefix.resign("rekey", "-p").err
+    found = prefix.resign_json("verify", check=1)["packages"]
+    assert {one["outcome"] for one in found} == {"bad"} and all("MIGRATION" in one["reason"] for one in found)
+
+    prefix.updates("2Q-2026", "move app-misc/b app-misc/d")
+    [held] = [one for one in prefix.resign_json("apply", check=1)["packages"] if "two" in one["path"]]
+    assert held["outcome"] == "held" and all(word in held["reason"]["text"] for word in (old.fingerprint, "MIGRATION"))
+    assert memory.read_text() == f"{old.fingerprint}\n"
+
+    # what the advice says makes them ours again
+    new.gpg("--import", stdin=old.public().encode())
+    prefix.variables["BINPKG_GPG_SIGNING_KEY_MIGRATION"] = f"{old.fingerprint}={new.fingerprint}"
+    prefix.configure()
+    prefix.resign("held", "retry")
+    prefix.resign("rekey")
+    assert prefix.resign_json("verify")["keys"] == {new.fingerprint: 2}
+    assert memory.read_text() == f"{old.fingerprint}\n{new.fingerprint}\n"
+
+
+def test_without_the_memory_it_is_somebody_elses(lab):
+    """What no run here has signed with stays foreign, as do keys of which only the end is the same."""
+    old, new = lab.copy_key(lab.key()), lab.new_key(who="new")
+    prefix = of_one_and_two(lab, old)
+    prefix.key = new
+    prefix.configure()
+    other = ("0" if old.fingerprint[0] != "0" else "1") + old.fingerprint[1:]
+    prefix.write(MEMORY, f"{other}\n{old.fingerprint[-16:]}\n")
+    [left] = prefix.resign_json("apply")["packages"]
+    assert left["outcome"] == "foreign"
+
+
+def test_a_memory_that_is_rubbish_holds_nothing_up(lab):
+    """Lines that are no fingerprints are passed over, and a file without end is not read to its end."""
+    prefix = of_one_and_two(lab, lab.key())
+    memory = prefix.write(MEMORY, "rubbish\n")
+    with memory.open("ab") as file:
+        file.truncate(1 << 40)
+    assert prefix.resign_json("apply")["counts"]["resigned"] == 1
+    assert memory.read_text() == f"{lab.key().fingerprint}\n"
 
 
 def listing_of(home, key):

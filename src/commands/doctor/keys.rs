@@ -55,7 +55,9 @@ fn signers(doctor: &mut Doctor, run: &Run<'_>, keyring: &Keyring) -> Result<(), 
         match signers.owner {
             Owner::Configured | Owner::Other => doctor.ok("signers", signers.text()),
             Owner::Former => doctor.warn("signers", signers.text(), &signers.advice()),
-            Owner::InHome(_) | Owner::Expired => doctor.problem("signers", signers.text(), &signers.advice()),
+            Owner::InHome(_) | Owner::SignedBefore(_) | Owner::Expired => {
+                doctor.problem("signers", signers.text(), &signers.advice());
+            }
         }
     }
     Ok(())

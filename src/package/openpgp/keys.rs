@@ -10,6 +10,7 @@ use super::certificate::{Certificate, KeyFacts};
 use super::gpg::{Answer, Gpg, GpgError, Options};
 use super::key_error::KeyError;
 use super::private::PrivateHome;
+use super::signed_with::SignedWith;
 use super::talk::Patience;
 use super::verify::{Verifier, VerifyError};
 use super::watchdog::Watchdog;
@@ -28,6 +29,8 @@ pub struct Keyring {
     // the fingerprints that the migration variable names.
     named: Vec<Fingerprint>,
     origin: Option<SigningHome>,
+    // what earlier runs have signed with.
+    signed_with: Option<SignedWith>,
     patience: Patience,
 }
 
@@ -137,6 +140,7 @@ impl Keyring {
             migrated,
             named,
             origin: Some(origin),
+            signed_with: None,
             patience: patience.clone(),
         })
     }
@@ -157,6 +161,7 @@ impl Keyring {
             migrated: Vec::new(),
             named: Vec::new(),
             origin: None,
+            signed_with: None,
             patience,
         })
     }
@@ -226,6 +231,25 @@ impl Keyring {
         Keyring { unusable, ..self }
     }
 
+    /// The same, knowing what earlier runs have signed with.
+    #[must_use]
+    pub fn remembering(self, signed_with: SignedWith) -> Keyring {
+        Keyring { signed_with: Some(signed_with), ..self }
+    }
+
+    /// Remembers, for later runs, that the certificate that signs has signed.
+    pub fn remember_signing(&self) {
+        if let (Some(memory), Some(signing)) = (&self.signed_with, &self.signing) {
+            memory.remember(signing);
+        }
+    }
+
+    /// The key `id`, if an earlier run has signed with it.
+    #[must_use]
+    pub(super) fn signed_before(&self, id: &KeyHandle) -> Option<&Fingerprint> {
+        self.signed_with.as_ref()?.find(id)
+    }
+
     /// Why the key cannot sign, where that is known without trying.
     #[must_use]
     pub fn unusable(&self) -> Option<&KeyError> {
@@ -274,7 +298,7 @@ impl Keyring {
                 let certificate = list(&gpg, id.as_str())?.into_iter().next();
                 Ok(certificate.map_or(Owner::Other, |certificate| Owner::InHome(certificate.fingerprint)))
             }
-            _ => Ok(Owner::Other),
+            _ => Ok(self.signed_before(id).map_or(Owner::Other, |key| Owner::SignedBefore(key.clone()))),
         }
     }
 
@@ -354,6 +378,8 @@ pub enum Owner {
     Expired,
     /// Its secret half is in the signing home, but it is not the configured key; the fingerprint of its certificate.
     InHome(Fingerprint),
+    /// An earlier run has signed with it, and its secret half is not in the signing home; the key.
+    SignedBefore(Fingerprint),
     /// Nobody's here.
     Other,
 }

@@ -1,11 +1,12 @@
 //! Remembers that a passphrase or PIN was refused: a card counts wrong tries, and a sync must not use them up.
 
 use std::ffi::OsStr;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+use super::own_file;
 
 /// The file that remembers it: below a folder that only root can write, or whoever runs this.
 ///
@@ -32,7 +33,7 @@ impl Refusals {
 
     /// Remembers that this configuration was refused, with these words.
     pub(super) fn remember(&self, words: &[String], said: &str) {
-        if let Err(error) = self.write(&format!("{}\n{said}\n", fingerprint(words))) {
+        if let Err(error) = own_file::replace(&self.file, &format!("{}\n{said}\n", fingerprint(words))) {
             log::warn!(
                 "cannot write {}: {error}; the wrong passphrase or PIN will be tried again by the next run",
                 self.file.display()
@@ -49,16 +50,6 @@ impl Refusals {
             }
             _ => {}
         }
-    }
-
-    fn write(&self, text: &str) -> std::io::Result<()> {
-        let folder = self.file.parent().unwrap_or(Path::new("/"));
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut new = tempfile::NamedTempFile::new_in(folder)?;
-        new.write_all(text.as_bytes())?;
-        new.as_file().sync_all()?;
-        new.persist(&self.file)?;
-        Ok(())
     }
 }
 

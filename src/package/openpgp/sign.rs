@@ -274,9 +274,10 @@ impl<'run> Signer<'run> {
             SignatureState::Bad(why) | SignatureState::NotChecked(why) => Some(why.clone()),
             SignatureState::RevokedKey => Some("the key is revoked".to_owned()),
             SignatureState::ExpiredKey | SignatureState::Expired => Some("it, or its key, has expired".to_owned()),
-            SignatureState::UnknownKey | SignatureState::OtherKey | SignatureState::SecretHere => {
-                Some("of another key".to_owned())
-            }
+            SignatureState::UnknownKey
+            | SignatureState::OtherKey
+            | SignatureState::SecretHere
+            | SignatureState::SignedBefore => Some("of another key".to_owned()),
         };
         if let Some(why) = not_good {
             let suspects = [

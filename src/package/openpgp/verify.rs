@@ -52,6 +52,9 @@ pub enum SignatureState {
     /// The key is not one that counts as ours, but its secret half is in the signing home: it may have signed here
     /// before. Whether it is good was not found out.
     SecretHere,
+    /// The key is not one that counts as ours, but an earlier run has signed with it. Whether it is good was not found
+    /// out.
+    SignedBefore,
     /// gpg could not check it, although the key is ours, or did not say whose it is; with the reason.
     NotChecked(String),
     /// It is good, by a key that is known, but none of ours.
@@ -167,6 +170,7 @@ impl<'keyring> Verifier<'keyring> {
                 }
                 status => match self.keyring.secret_half_of(key) {
                     Ok(SecretHalf::InHome) => SignatureState::SecretHere,
+                    _ if self.keyring.signed_before(key).is_some() => SignatureState::SignedBefore,
                     Ok(SecretHalf::NotInHome) if status.is_ok() => SignatureState::OtherKey,
                     Ok(SecretHalf::NotInHome) => SignatureState::UnknownKey,
                     Err(error) => SignatureState::NotChecked(format!("whose key it is cannot be told: {error}")),
