@@ -11,9 +11,7 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,31 +19,11 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
+from benches.limits import agent_limit, bare_command  # noqa: E402
+from benches.measure import ROWS, SHARED, measured, row, timed  # noqa: E402
+from benches.unsigned import part_index, part_unsigned  # noqa: E402
 from tests.lab import Prefix, Session, files_of  # noqa: E402
 from tests.lab.packages import package  # noqa: E402
-
-SHARED = Path(os.environ.get("BINPKG_RESIGN_SHARED", TOP.parent / "shared"))
-ROWS = []
-
-
-def row(work, what, seconds, note=""):
-    ROWS.append((work, what, seconds, note))
-    print(f"  {what:<44} {seconds * 1000:12.1f} ms  {note}", flush=True)
-
-
-def timed(action):
-    began = time.perf_counter()
-    result = action()
-    return time.perf_counter() - began, result
-
-
-def measured(argv, env, **words):
-    """Wall time and peak memory (bytes) of one command."""
-    began = time.perf_counter()
-    child = subprocess.Popen([str(w) for w in argv], env={k: str(v) for k, v in env.items()}, **words)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    return time.perf_counter() - began, usage.ru_maxrss * 1024, child.returncode
 
 
 def make_prefix(lab, count, algorithm="ed25519", flock=True, payload=2000, moved="dev-util/strace"):
@@ -108,32 +86,6 @@ def part_noop(lab, options):
     if options.portage_plan:
         seconds, _ = timed(lambda: prefix.run("emaint", "--check", "movebin", check=None, timeout=1200))
         row("plan", "Portage (emaint movebin --check)", seconds)
-
-
-def agent_limit(lab, algorithm, count=60):
-    """Signatures of the bare agent, two gpg at a time."""
-    key = lab.key(algorithm)
-    argv = ["gpg", "--homedir", key.home, "--batch", "--no-tty", "--digest-algo", "SHA512", "-u", key.fingerprint]
-    argv += ["--detach-sign", "--output", "-", "/dev/null"]
-    # gpg-agent itself, without starting gpg: the command that gpg sends, many times over one connection
-    grip = [line.split(":")[9] for line in key.gpg("--with-keygrip", "--with-colons", "-K").out.splitlines() if line.startswith("grp")][0]
-    digest = hashlib.sha512(b"").hexdigest()
-    text = "".join(f"SIGKEY {grip}\nSETHASH 10 {digest}\nPKSIGN\n" for _ in range(count)) + "/bye\n"
-    began = time.perf_counter()
-    subprocess.run(["gpg-connect-agent", "--homedir", str(key.home)], input=text.encode(), stdout=subprocess.DEVNULL, check=True)
-    return (time.perf_counter() - began) / count
-
-
-def bare_command(lab, algorithm, count=60):
-    """The default signing command by itself, one after the other, as its lock has them: seconds a signature."""
-    key = lab.key(algorithm)
-    lock = key.home / "bench.lock"
-    gpg = ["/usr/bin/gpg", "--sign", "--armor", "--homedir", key.home, "--digest-algo", "SHA512", "--local-user", key.fingerprint]
-    argv = [str(word) for word in ["/usr/bin/flock", lock, *gpg, "--detach-sig", "--batch", "--no-tty"]]
-    began = time.perf_counter()
-    for _ in range(count):
-        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    return (time.perf_counter() - began) / count
 
 
 def part_sign(lab, options):
@@ -236,7 +188,14 @@ def copy_file(path, to):
         os.fsync(sink.fileno())
 
 
-PARTS = {"noop": part_noop, "sign": part_sign, "growth": part_growth, "large": part_large}
+PARTS = {
+    "noop": part_noop,
+    "sign": part_sign,
+    "unsigned": part_unsigned,
+    "index": part_index,
+    "growth": part_growth,
+    "large": part_large,
+}
 
 
 def main():
@@ -244,6 +203,9 @@ def main():
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--packages", type=int, default=400)
     parser.add_argument("--script-packages", type=int, default=400)
+    parser.add_argument("--unsigned", type=int, default=1000, help="packages that nobody has signed")
+    parser.add_argument("--listed", type=int, default=10000, help="packages of which the index is made")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of ours, of which the median counts")
     parser.add_argument("--index", type=int, default=60000)
     parser.add_argument("--large", type=int, default=2048, help="MiB")
     parser.add_argument("--portage-plan", action="store_true", help="measure Portage's planning too (minutes)")
