@@ -130,12 +130,19 @@ pub enum Command {
 #[derive(Debug, Clone, Subcommand)]
 pub enum HeldCommand {
     /// Show them: package, size, since when, why
-    List,
+    List {
+        /// Only these, by name or path
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Do what is still to be done and bring them back
     Retry {
         /// Say what would be done; write nothing and sign nothing
         #[arg(short, long)]
         pretend: bool,
+        /// Only these, by name or path, as `held list` shows them
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
     },
     /// Give them up: remove them for good
     Drop {
@@ -169,7 +176,7 @@ impl Command {
             | Command::Rekey { pretend: true }
             | Command::Sign { pretend: true, .. }
             | Command::Index { pretend: true, .. }
-            | Command::Held { command: Some(HeldCommand::Retry { pretend: true }) } => Mode::Pretend,
+            | Command::Held { command: Some(HeldCommand::Retry { pretend: true, .. }) } => Mode::Pretend,
             _ => Mode::Real,
         }
     }

@@ -198,10 +198,10 @@ impl Run<'_> {
     ) -> (Vec<crate::outcome::Outcome>, Option<Error>) {
         match self.with_crew(signing, repository, reader, purpose, |crew| crew.pretend(jobs)) {
             Ok(Ok(outcomes)) => (outcomes, None),
-            Ok(Err(error)) => (resign::would_keep_all(reader, jobs, &Reason::Key(error.into())), None),
+            Ok(Err(error)) => (resign::would_keep_all(reader, jobs, purpose, &Reason::Key(error.into())), None),
             Err(error) => {
                 let reason = Reason::Setup(error.to_string().into());
-                (resign::would_keep_all(reader, jobs, &reason), Some(error))
+                (resign::would_keep_all(reader, jobs, purpose, &reason), Some(error))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Outcomes → what a person reads, or JSON.
 
-use std::borrow::Cow;
+mod style;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -9,6 +10,8 @@ use serde::Serialize;
 
 use crate::commands::Mode;
 use crate::outcome::{Outcome, OutcomeKind, Reason};
+
+pub(crate) use style::{Detail, Level, Style, mark, printable};
 
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
@@ -161,74 +164,6 @@ impl Report {
     }
 }
 
-/// Whether output is coloured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Style {
-    /// With Portage's colours.
-    Coloured,
-    /// Without.
-    Plain,
-}
-
-/// How much is said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Detail {
-    /// Only what went wrong.
-    Quiet,
-    /// A summary, and what needs somebody's attention.
-    Normal,
-    /// A line for each package.
-    Verbose,
-}
-
-/// The importance of a line, shown by the colour of its mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Level {
-    /// As Portage's `einfo`.
-    Info,
-    /// As Portage's `ewarn`.
-    Warning,
-    /// As Portage's `eerror`.
-    Error,
-}
-
-/// Portage's mark before a line (`EOutput.einfo` and the like).
-#[must_use]
-pub(crate) fn mark(level: Level, style: Style) -> String {
-    let colour = match level {
-        Level::Info => "32",
-        Level::Warning => "33",
-        Level::Error => "31",
-    };
-    match style {
-        Style::Coloured => format!(" \u{1b}[{colour};01m*\u{1b}[39;49;00m "),
-        Style::Plain => " * ".to_owned(),
-    }
-}
-
-/// Text that a terminal shows as it stands: control characters, which a file name or an index may have in it, are
-/// written out.
-#[must_use]
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match is_control(character) {
-            true => shown.extend(character.escape_unicode()),
-            false => shown.push(character),
-        }
-    }
-    Cow::Owned(shown)
-}
-
-/// What moves the cursor, or the direction of writing, instead of being seen.
-fn is_control(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 struct Text<'a> {
     report: &'a Report,
     style: Style,
@@ -271,7 +206,7 @@ impl Text<'_> {
                 }
                 OutcomeKind::Restored => format!("{} {name}", self.verb("brought back", "would bring back")),
                 OutcomeKind::Signed => format!("{} {name}", self.verb("signed", "would sign")),
-                OutcomeKind::Skipped if report.command == "sign" && package.is_failure() => continue,
+                OutcomeKind::Skipped if self.is_asked_for() && package.is_failure() => continue,
                 OutcomeKind::Skipped => format!("left alone {name}: {}", reason_of(package)),
                 OutcomeKind::Held | OutcomeKind::Exposed | OutcomeKind::Foreign => continue,
             };
@@ -300,6 +235,9 @@ impl Text<'_> {
             Status::NothingToDo if report.command == "sign" => {
                 self.line(Level::Info, "every package of the index is signed: nothing to do");
             }
+            Status::NothingToDo if report.command == "rekey" => {
+                self.line(Level::Info, "no package is signed by a key that has been replaced: nothing to do");
+            }
             Status::NothingToDo => {
                 if self.detail == Detail::Verbose || report.pretend {
                     self.line(Level::Info, "no signed binary package is concerned by the updates: nothing to do");
@@ -311,16 +249,7 @@ impl Text<'_> {
                 if given_up > 0 {
                     self.line(Level::Info, &plural(given_up, "held package given up", "held packages given up"));
                 }
-                let signed = counts.resigned + counts.moved;
-                if signed > 0 {
-                    let text = format!(
-                        "{}: {} updated in place, {} copied to a new name",
-                        self.verb("Signed binary packages saved from removal", "Signed binary packages to be saved"),
-                        counts.resigned,
-                        counts.moved
-                    );
-                    self.line(Level::Info, &text);
-                }
+                self.signed_again();
             }
         }
         if counts.signed > 0 {
@@ -345,6 +274,31 @@ impl Text<'_> {
         }
     }
 
+    /// How many packages were signed again, and what for.
+    fn signed_again(&mut self) {
+        let counts = self.report.counts;
+        let signed = counts.resigned + counts.moved;
+        if signed == 0 {
+            return;
+        }
+        let what = match self.report.command {
+            "rekey" => {
+                let packages = plural(signed, "package", "packages");
+                let what = self.verb("Signed again with the new key", "To be signed again with the new key");
+                return self.line(Level::Info, &format!("{what}: {packages}"));
+            }
+            "held" => self.verb("Held packages brought back", "Held packages to be brought back"),
+            _ => self.verb("Signed binary packages saved from removal", "Signed binary packages to be saved"),
+        };
+        let text = format!("{what}: {} updated in place, {} copied to a new name", counts.resigned, counts.moved);
+        self.line(Level::Info, &text);
+    }
+
+    /// Whether every package is one that somebody wants signed, and Portage removes none meanwhile.
+    fn is_asked_for(&self) -> bool {
+        matches!(self.report.command, "sign" | "rekey")
+    }
+
     fn foreign(&mut self) {
         let foreign = self.report.of(OutcomeKind::Foreign);
         if foreign.is_empty() || self.detail < Detail::Normal {
@@ -362,13 +316,17 @@ impl Text<'_> {
         self.line(Level::Warning, "    (BINPKG_RESIGN_FOREIGN=hold in make.conf keeps such packages)");
     }
 
-    /// What `sign` was asked for and could not do.
+    /// What `sign` or `rekey` was asked for and could not do.
     fn not_signed(&mut self) {
         let mut failed = self.report.of(OutcomeKind::Skipped);
-        failed.retain(|package| self.report.command == "sign" && package.is_failure());
+        failed.retain(|package| self.is_asked_for() && package.is_failure());
         if !failed.is_empty() {
-            let text = plural(failed.len(), "package was left as it was", "packages were left as they were");
-            self.line(Level::Error, &format!("{text}, not signed:"));
+            let text = match self.report.pretend {
+                false => plural(failed.len(), "package was left as it was", "packages were left as they were"),
+                true => plural(failed.len(), "package would be left as it is", "packages would be left as they are"),
+            };
+            let what = if self.report.command == "sign" { "not signed" } else { "not signed with the new key" };
+            self.line(Level::Error, &format!("{text}, {what}:"));
             self.by_reason(&failed);
         }
     }
@@ -383,7 +341,10 @@ impl Text<'_> {
                 "{} kept safe in PKGDIR/.binpkg-resign/held, not signed:",
                 plural(held.len(), "package is", "packages are")
             ),
-            true => format!("{} would be held, not signed:", plural(held.len(), "package", "packages")),
+            true => {
+                let would = if self.report.command == "held" { "would stay held" } else { "would be held" };
+                format!("{} {would}, not signed:", plural(held.len(), "package", "packages"))
+            }
         };
         self.line(Level::Error, &text);
         self.by_reason(&held);

@@ -34,6 +34,16 @@ pub(crate) enum Purpose {
     Sign,
 }
 
+impl Purpose {
+    /// What becomes of a package that cannot be signed: nobody but Portage's update pass would take it away.
+    fn unsigned_kind(self) -> OutcomeKind {
+        match self {
+            Purpose::Updates => OutcomeKind::Held,
+            Purpose::Rekey | Purpose::Sign => OutcomeKind::Skipped,
+        }
+    }
+}
+
 /// What all the threads of a run share.
 pub(crate) struct Crew<'run> {
     /// The certificates that count as ours.
@@ -143,7 +153,7 @@ impl Crew<'_> {
                     };
                     job.outcome_of(edit, kind, None)
                 })),
-                (Ok(()), Some(reason)) => outcomes.push(job.outcome(OutcomeKind::Held, Some(reason))),
+                (Ok(()), Some(reason)) => outcomes.push(job.outcome(self.purpose.unsigned_kind(), Some(reason))),
                 (Err(unmade), _) => outcomes.extend(self.would_be(job, unmade)),
             }
         }
@@ -155,8 +165,7 @@ impl Crew<'_> {
             Unmade::NothingToDo => return None,
             Unmade::Missing => (OutcomeKind::Skipped, Reason::Missing),
             Unmade::Foreign(signers) => (foreign_kind(job, self.foreign), Reason::Foreign(signers)),
-            Unmade::Failed(reason) if self.purpose == Purpose::Sign => (OutcomeKind::Skipped, reason),
-            Unmade::Failed(reason) => (OutcomeKind::Held, reason),
+            Unmade::Failed(reason) => (self.purpose.unsigned_kind(), reason),
         };
         Some(job.outcome(kind, Some(reason)))
     }
@@ -175,11 +184,11 @@ pub(crate) fn keep_all(store: &mut Store, jobs: &[Job], reason: &Reason) -> Resu
 
 /// What [`keep_all`] would do.
 #[must_use]
-pub(crate) fn would_keep_all(reader: &Reader, jobs: &[Job], reason: &Reason) -> Vec<Outcome> {
+pub(crate) fn would_keep_all(reader: &Reader, jobs: &[Job], purpose: Purpose, reason: &Reason) -> Vec<Outcome> {
     let outcome = |job: &Job| match unexamined(reader, job, reason) {
         Unmade::NothingToDo | Unmade::Foreign(_) => None,
         Unmade::Missing => Some(job.outcome(OutcomeKind::Skipped, Some(Reason::Missing))),
-        Unmade::Failed(reason) => Some(job.outcome(OutcomeKind::Held, Some(reason))),
+        Unmade::Failed(reason) => Some(job.outcome(purpose.unsigned_kind(), Some(reason))),
     };
     jobs.iter().filter_map(outcome).collect()
 }

@@ -132,8 +132,11 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, E
             let selection = if *all { Selection::All } else { Selection::Pending };
             Answer::Report(apply::apply(&run(mode), selection))
         }
-        Command::Held { command: None | Some(HeldCommand::List) } => Answer::Report(held::list(&run(mode))),
-        Command::Held { command: Some(HeldCommand::Retry { .. }) } => Answer::Report(held::retry(&run(mode))),
+        Command::Held { command: None } => Answer::Report(held::list(&run(mode), &[])),
+        Command::Held { command: Some(HeldCommand::List { names }) } => Answer::Report(held::list(&run(mode), names)),
+        Command::Held { command: Some(HeldCommand::Retry { names, .. }) } => {
+            Answer::Report(held::retry(&run(mode), names))
+        }
         Command::Held { command: Some(HeldCommand::Drop { names }) } => {
             Answer::Report(held::give_up(&run(mode), names))
         }

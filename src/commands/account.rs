@@ -87,21 +87,23 @@ impl Account {
                 settled.outcome.reason = None;
             }
         }
-        let told =
-            |settled: &&Settled| settled.history != History::HeldBefore && settled.outcome.kind == OutcomeKind::Held;
-        let new: std::collections::HashSet<_> =
+        let told = |settled: &&Settled| settled.outcome.kind == OutcomeKind::Held && self.is_told_of(settled);
+        let told: std::collections::HashSet<_> =
             self.settled.iter().filter(told).filter_map(|settled| settled.held.clone()).collect();
-        self.still_held = store.records().len().saturating_sub(new.len());
+        self.still_held = store.records().len().saturating_sub(told.len());
         if let Err(error) = store.finish() {
             log::warn!("{error}; what is held is found all the same");
         }
     }
 
+    /// A package that was held before and could not be signed now either is counted in a sync, and not told of anew.
+    fn is_told_of(&self, settled: &Settled) -> bool {
+        self.command != "apply" || settled.history != History::HeldBefore || settled.outcome.kind.is_saved()
+    }
+
     pub(super) fn into_report(self) -> Report {
-        // a package that was held before and could not be signed now either is counted, and not told of anew
-        let told = |settled: &Settled| settled.history != History::HeldBefore || settled.outcome.kind.is_saved();
-        let told = self.settled.into_iter().filter(|settled| self.command != "apply" || told(settled));
-        let outcomes = told.map(|settled| settled.outcome).collect();
+        let told = self.settled.iter().filter(|settled| self.is_told_of(settled));
+        let outcomes = told.map(|settled| settled.outcome.clone()).collect();
         let report = Report::new(self.command, self.mode, outcomes, self.began.elapsed());
         let status = match (&self.error, &self.not_configured) {
             // a package that may be lost is more than a configuration that is wrong

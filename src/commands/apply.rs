@@ -115,7 +115,7 @@ fn pretend(
         None => run.pretend(signing, &concerned.repository, &reader, &concerned.jobs, Purpose::Updates),
         Some(error) => {
             let reason = Reason::Setup(error.to_string().into());
-            (resign::would_keep_all(&reader, &concerned.jobs, &reason), Some(error))
+            (resign::would_keep_all(&reader, &concerned.jobs, Purpose::Updates, &reason), Some(error))
         }
     };
     account.add(outcomes);

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use super::account::Account;
-use super::net::Removed;
+use super::net::{self, Removed};
 use super::{Error, Mode, Run};
 use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::package::gpkg::Codec;
+use crate::pkgdir::Pkgdir;
 use crate::pkgdir::entry::whole_entry;
 use crate::pkgdir::from_files::with_whole_dependencies;
 use crate::pkgdir::store::{Backup, Reader, Record};
@@ -17,13 +18,13 @@ use crate::portage::updates::{Selection, UpdateSet};
 use crate::report::{Report, Status};
 use crate::resign::{History, Job, Purpose, Settled, Source};
 
-/// `held list`: what is held, since when, and why.
+/// `held list`: what is held, since when, and why; all of it, or the packages of these names or paths.
 #[must_use]
-pub(crate) fn list(run: &Run<'_>) -> Report {
+pub(crate) fn list(run: &Run<'_>, names: &[String]) -> Report {
     let mut account = Account::new("held", run.mode);
     let records = run.pkgdir().and_then(|pkgdir| match pkgdir {
-        Some(pkgdir) => Ok(Reader::new(&pkgdir)?.records()?),
-        None => Ok(Vec::new()),
+        Some(pkgdir) => chosen(&Reader::new(&pkgdir)?.records()?, names),
+        None => chosen(&[], names),
     });
     match records {
         Ok(records) => account.add(records.iter().map(outcome)),
@@ -35,43 +36,53 @@ pub(crate) fn list(run: &Run<'_>) -> Report {
     Report { status, ..report }
 }
 
-/// `held retry`: does what is still to be done to held packages and brings them back.
+/// `held retry`: does what is still to be done to held packages and brings them back; to all, or to those of these names
+/// or paths.
 #[must_use]
-pub(crate) fn retry(run: &Run<'_>) -> Report {
+pub(crate) fn retry(run: &Run<'_>, names: &[String]) -> Report {
     let mut account = Account::new("held", run.mode);
-    if let Err(error) = try_again(run, &mut account) {
+    if let Err(error) = try_again(run, names, &mut account) {
         account.fail(error);
     }
     account.into_report()
 }
 
-fn try_again(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
+fn try_again(run: &Run<'_>, names: &[String], account: &mut Account) -> Result<(), Error> {
     let Some(signing) = run.settings.signing()? else {
         account.not_configured(run.why_not_configured()?);
         return Ok(());
     };
-    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
-    let mut net = run.stale_net(&pkgdir)?;
+    let Some(pkgdir) = run.pkgdir()? else { return chosen(&[], names).map(drop) };
+    // what is in the net is not held yet, so nobody can have named it
+    let mut net = if names.is_empty() { run.stale_net(&pkgdir)? } else { None };
     let removed = net.iter().flat_map(|net| &net.removed);
     if !pkgdir.has_state() && removed.clone().next().is_none() {
-        return Ok(());
+        return chosen(&[], names).map(drop);
     }
     if run.mode == Mode::Pretend {
         account.add(removed.map(Removed::outcome));
         let reader = Reader::new(&pkgdir)?;
-        let records = reader.records()?;
+        let records = chosen(&reader.records()?, names)?;
         let jobs = run.jobs_for_held(&reader, &records.iter().collect::<Vec<_>>(), &HashSet::new())?;
         let (outcomes, error) = run.pretend(&signing, "", &reader, &jobs, Purpose::Updates);
         account.add(outcomes);
         return error.map_or(Ok(()), Err);
+    }
+    if !names.is_empty() {
+        // a name that is wrong costs nothing
+        chosen(&Reader::new(&pkgdir)?.records()?, names)?;
     }
     run.refusals()?.forget();
     let mut store = run.open_store(&pkgdir)?;
     if let Some(net) = &mut net {
         account.add(run.take_back(net, &mut store));
     }
-    let mut jobs = run.jobs_for_held(&store.reader(), &store.records(), store.removed())?;
-    let mut ended = Ok(());
+    let held: Vec<Record> = store.records().into_iter().cloned().collect();
+    let (records, mut ended) = match chosen(&held, names) {
+        Ok(records) => (records, Ok(())),
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    let mut jobs = run.jobs_for_held(&store.reader(), &records.iter().collect::<Vec<_>>(), store.removed())?;
     if !jobs.is_empty() {
         run.begin(&mut store, &mut jobs);
         let (results, error) = run.resign(&signing, "", &mut store, &jobs, Purpose::Updates);
@@ -94,31 +105,36 @@ pub(crate) fn give_up(run: &Run<'_>, names: &[String]) -> Report {
 }
 
 fn drop_held(run: &Run<'_>, names: &[String], account: &mut Account) -> Result<(), Error> {
-    let not_held = |name: &String| Error::NotHeld { name: name.clone() };
-    let Some(pkgdir) = run.pkgdir()?.filter(|pkgdir| pkgdir.has_state()) else {
-        return names.first().map_or(Ok(()), |name| Err(not_held(name)));
-    };
+    let Some(pkgdir) = run.pkgdir()?.filter(Pkgdir::has_state) else { return chosen(&[], names).map(drop) };
     let mut store = run.open_store(&pkgdir)?;
-    let mut chosen: Vec<Record> = Vec::new();
-    let mut ended = Ok(());
-    for name in names {
-        let found: Vec<Record> =
-            store.records().into_iter().filter(|record| is_called(record, name)).cloned().collect();
-        if found.is_empty() {
-            ended = Err(not_held(name));
+    let held: Vec<Record> = store.records().into_iter().cloned().collect();
+    let ended = match chosen(&held, names) {
+        Ok(records) => {
+            if let Some((net, given_up)) = net::given_up(&store.reader(), &records) {
+                net.forget(&given_up)?;
+            }
+            store.release_for_good(records.iter().map(|record| &record.held))?;
+            for record in records {
+                let dropped = Outcome { kind: OutcomeKind::Skipped, reason: Some(Reason::GivenUp), ..outcome(&record) };
+                account.add_round(vec![Settled { history: History::HeldBefore, outcome: dropped, held: None }]);
+            }
+            Ok(())
         }
-        chosen.extend(found);
-    }
-    // all of them or none: a name that is wrong may not be the only one
-    if ended.is_ok() {
-        store.release_for_good(chosen.iter().map(|record| &record.held))?;
-        for record in chosen {
-            let dropped = Outcome { kind: OutcomeKind::Skipped, reason: Some(Reason::GivenUp), ..outcome(&record) };
-            account.add_round(vec![Settled { history: History::HeldBefore, outcome: dropped, held: None }]);
-        }
-    }
+        Err(error) => Err(error),
+    };
     account.close(store);
     ended
+}
+
+/// The held packages of these names or paths, in their order; every one where none is named. All or none: a name that is
+/// wrong may not be the only one.
+fn chosen(held: &[Record], names: &[String]) -> Result<Vec<Record>, Error> {
+    let is_wrong = |name: &&String| !held.iter().any(|record| is_called(record, name));
+    if let Some(name) = names.iter().find(is_wrong) {
+        return Err(Error::NotHeld { name: name.clone() });
+    }
+    let is_chosen = |record: &&Record| names.is_empty() || names.iter().any(|name| is_called(record, name));
+    Ok(held.iter().filter(is_chosen).cloned().collect())
 }
 
 fn is_called(record: &Record, name: &str) -> bool {

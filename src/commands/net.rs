@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 use super::{Error, Run};
 use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::pkgdir::Pkgdir;
-use crate::pkgdir::store::{Caught, Net, NetPlace, Record, Remark, Store};
+use crate::pkgdir::store::{Caught, Net, NetPlace, Reader, Record, Remark, Store};
 use crate::plan::Work;
 use crate::portage::index::{Entry, PackageIndex};
 use crate::portage::names::{BuildId, PkgPath, SUFFIX};
@@ -73,7 +73,14 @@ impl Run<'_> {
         };
         let (gone, there): (Vec<Caught>, Vec<Caught>) = net.gone_and_there(pkgdir);
         let paths = gone.iter().map(|caught| caught.path.clone()).collect();
-        let removed = if gone.is_empty() { Vec::new() } else { self.removed_by_portage(&net, gone, &there, pkgdir)? };
+        let mut removed =
+            if gone.is_empty() { Vec::new() } else { self.removed_by_portage(&net, gone, &there, pkgdir)? };
+        if !removed.is_empty() {
+            // a run held it before Portage's pass came: it is not for the net to bring it back
+            let reader = Reader::new(pkgdir)?;
+            let records = reader.records()?;
+            removed.retain(|removed| !is_held(&net, &removed.caught, &reader, &records));
+        }
         Ok(Some(NetRun { removed, gone: paths }))
     }
 
@@ -175,6 +182,21 @@ impl Run<'_> {
         }
         Ok(open.fill(pkgdir)?)
     }
+}
+
+/// Whether the very file that the net has is held as well.
+fn is_held(net: &Net, caught: &Caught, reader: &Reader, records: &[Record]) -> bool {
+    let is_same = |record: &Record| reader.open_held(&record.held).is_ok_and(|held| net.has(caught, &held));
+    records.iter().filter(|record| record.path == caught.path).any(is_same)
+}
+
+/// What the net still has of held packages that are about to be given up, and that PKGDIR does not have any more; none
+/// where there is no net.
+pub(super) fn given_up(reader: &Reader, records: &[Record]) -> Option<(Net, Vec<Caught>)> {
+    let net = Net::look(reader.pkgdir()).ok().flatten()?;
+    let (gone, _) = net.gone_and_there(reader.pkgdir());
+    let given_up = gone.into_iter().filter(|caught| is_held(&net, caught, reader, records)).collect();
+    Some((net, given_up))
 }
 
 /// A time of change, in seconds and nanoseconds since the epoch.

@@ -101,6 +101,48 @@ fn held_packages_are_listed_and_given_up() {
 }
 
 #[test]
+fn held_packages_come_back_or_stay() {
+    let outcomes = || {
+        let locked = Reason::Remembered(Remark { code: "sign".into(), text: "the key is locked".into() });
+        vec![
+            outcome("resigned", OutcomeKind::Resigned, None),
+            outcome("moved", OutcomeKind::Moved, None),
+            outcome("held", OutcomeKind::Held, Some(locked)),
+        ]
+    };
+    all_ways("held-retry", &report("held", Mode::Real, outcomes()));
+    all_ways("held-retry-pretend", &report("held", Mode::Pretend, outcomes()));
+}
+
+/// A rekey is about keys: no update concerns a package there, and Portage removes none.
+#[test]
+fn a_rekey_speaks_of_keys() {
+    let unchanged = |outcome: Outcome| Outcome { changes: Vec::new(), ..outcome };
+    let outcomes = || {
+        let locked = Reason::Remembered(Remark { code: "sign".into(), text: "the key is locked".into() });
+        vec![
+            unchanged(outcome("old", OutcomeKind::Resigned, None)),
+            unchanged(outcome("too", OutcomeKind::Resigned, None)),
+            unchanged(outcome("locked", OutcomeKind::Skipped, Some(locked))),
+            unchanged(outcome("missing", OutcomeKind::Skipped, Some(Reason::Missing))),
+        ]
+    };
+    let reports = [
+        ("rekey", report("rekey", Mode::Real, outcomes())),
+        ("rekey-pretend", report("rekey", Mode::Pretend, outcomes())),
+        ("rekey-nothing", report("rekey", Mode::Real, Vec::new())),
+        ("rekey-nothing-pretend", report("rekey", Mode::Pretend, Vec::new())),
+    ];
+    for (name, report) in reports {
+        all_ways(name, &report);
+        for detail in [Detail::Quiet, Detail::Normal, Detail::Verbose] {
+            let text = report.to_text(Style::Plain, detail);
+            assert!(!["update", "removal", "held", "Portage"].iter().any(|word| text.contains(word)), "{text}");
+        }
+    }
+}
+
+#[test]
 fn the_exit_status_comes_from_the_outcomes_alone() {
     let status = |kind, reason| report("apply", Mode::Real, vec![outcome("x", kind, reason)]).exit_status();
     assert_eq!(status(OutcomeKind::Resigned, None), 0);

@@ -93,6 +93,70 @@ def test_drop_gives_one_up(lab, layout):
     assert any(line.startswith("flush ") and line.endswith(os.path.dirname(path)) for line in done[removed:]), done
     assert path not in {record["path"] for record in prefix.resign_json("held")["packages"]}
     assert "no package is held as" in prefix.resign("held", "drop", "a/b.gpkg.tar", check=2).text
+    # for good: the net does not bring it back
+    prefix.sync()
+    assert set(files_of(prefix.pkgdir)) == set(paths(layout, ALL)) - {path}
+
+
+def test_a_held_package_is_called_by_name_or_path(lab, layout):
+    """The list has both, and `list`, `retry` and `drop` take either."""
+    prefix, _, _ = synced_with_a_broken_key(lab, layout)
+    slotted, user = path_of(layout, "dev-libs/slotted-2.0"), path_of(layout, "app-misc/user-1")
+    records = {record["path"]: record for record in prefix.resign_json("held")["packages"]}
+    build_id = "" if layout == "flat" else "-1"
+    lines = prefix.resign("held", check=0).out.splitlines()
+    for path, name in ((slotted, f"dev-libs/slotted-2.0{build_id}"), (user, f"app-misc/user-1{build_id}")):
+        assert any(f" {name} (" in line and path in line for line in lines), lines
+        for called in (name, path, records[path]["cpv"]):
+            assert [record["path"] for record in prefix.resign_json("held", "list", called)["packages"]] == [path]
+
+    # nothing is written where one of the names is wrong, or only asked for
+    before = Snapshot(prefix.path)
+    assert "no package is held as" in prefix.resign("held", "retry", slotted, "a/b", check=2).err
+    assert "no package is held as" in prefix.resign("held", "list", "a/b", check=2).err
+    would = prefix.resign_json("held", "retry", "--pretend", slotted)
+    assert [record["path"] for record in would["packages"]] == [slotted] and would["pretend"], would
+    assert before.difference(Snapshot(prefix.path)) == []
+
+    said = prefix.resign("held", "retry", f"dev-libs/slotted-2.0{build_id}")
+    assert f"{len(records) - 1} packages are still held" in said.text, said
+    assert (prefix.pkgdir / slotted).is_file() and not (prefix.pkgdir / user).exists()
+    assert {record["path"] for record in prefix.resign_json("held")["packages"]} == set(records) - {slotted}
+    prefix.resign("held", "retry", user)
+    assert {record["path"] for record in prefix.resign_json("held")["packages"]} == set(records) - {slotted, user}
+    prefix.resign("held", "drop", records[path_of(layout, "app-misc/oldname-1.0-r1")]["cpv"])
+    prefix.resign("held", "retry")
+    assert files_of(prefix.pkgdir) == sorted(set(paths(layout, ALL)) - {path_of(layout, name) for name in ("app-misc/newname-1.0-r1", "app-misc/oldname-1.0-r1")})
+    assert_all_verify(prefix)
+    assert_index_agrees(prefix)
+    assert_portage_finds_nothing(prefix)
+
+
+def test_retry_can_be_tried_out(lab, layout):
+    """`held retry -p` says what `held retry` then does, and writes nothing."""
+    prefix, _, _ = synced_with_a_broken_key(lab, layout)
+    before = Snapshot(prefix.pkgdir)
+    would = prefix.resign_json("held", "retry", "-p")
+    assert "would" in prefix.resign("held", "retry", "-p").out
+    prefix.variables["BINPKG_GPG_SIGNING_KEY"] = "nobody@example.org"
+    prefix.configure()
+    said = prefix.resign("held", "retry", "--pretend", check=1)
+    assert "would stay held" in said.text and "nobody@example.org" in said.text, said
+    assert "would bring back" not in said.text, said
+    prefix.variables.pop("BINPKG_GPG_SIGNING_KEY")
+    prefix.configure()
+    assert before.difference(Snapshot(prefix.pkgdir)) == []
+    did = prefix.resign_json("held", "retry")
+    facts = [[(record["path"], record["outcome"], record["new_path"], record["changes"]) for record in answer["packages"]] for answer in (would, did)]
+    assert facts[0] == facts[1] and facts[0]
+
+
+def test_a_retry_in_vain_counts_once(lab, layout):
+    """What it tells of is not told of again as held from earlier."""
+    prefix, _, _ = synced_with_a_broken_key(lab, layout)
+    prefix.variables["BINPKG_GPG_SIGNING_BASE_COMMAND"] = "/bin/false [PORTAGE_CONFIG]"
+    prefix.configure()
+    assert "still held" not in prefix.resign("held", "retry", check=1).text
 
 
 def test_a_build_that_took_the_name_meanwhile_stays(lab, layout):

@@ -109,13 +109,15 @@ def test_rekey(lab):
     before = {name: scene.read(name) for name in scene.paths}
     state = home.state()
 
-    scene.prefix.resign("rekey", "--pretend", check=None)
+    would = scene.prefix.resign("rekey", "--pretend", check=1)
+    assert "To be signed again with the new key:" in would.out and "would be held" not in would.text, would
     assert {name: scene.read(name) for name in scene.paths} == before
     result = scene.prefix.resign("rekey", "--verbose", check=1)
 
     assert home.state() == state
     assert {name for name in scene.paths if scene.read(name) != before[name]} == {"ours", "ours 3", "outside"}, result
     assert "image-1" in result.text and "borrowed-1" in result.text, result
+    assert "Signed again with the new key: 3 packages" in result.out, result
     for name in ("ours", "ours 3", "outside"):
         assert set(scene.signers(name).values()) == {second}, name
     clients = Home.fresh(lab)

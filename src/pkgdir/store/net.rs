@@ -136,6 +136,11 @@ impl Net {
         self.folder.file(&caught.link()).ok().filter(|opened| opened.identity.inode() == caught.kept())
     }
 
+    /// Whether a file is the very one that the net has of a package.
+    pub(crate) fn has(&self, caught: &Caught, opened: &Opened) -> bool {
+        self.file(caught).is_some_and(|kept| kept.identity.is_same_inode(&opened.identity))
+    }
+
     /// When a package lost its name in PKGDIR, in seconds and nanoseconds since the epoch: unlinking changes the inode.
     /// A reflink does not tell.
     pub(crate) fn lost_at(&self, caught: &Caught) -> Option<(i64, i64)> {
@@ -194,17 +199,11 @@ impl Net {
         if failed_links > 0 {
             log::warn!("{failed_links} packages have no link in the safety net {}", self.folder.path().display());
         }
-        let mut bytes = Vec::new();
-        for caught in &list {
-            let path = || self.folder.path().join(LIST);
-            serde_json::to_writer(&mut bytes, caught).map_err(|source| PkgdirError::State { path: path(), source })?;
-            bytes.push(b'\n');
-        }
         if list.iter().any(|caught| caught.reflink.is_some()) {
             let path = self.folder.path();
             rustix::fs::syncfs(&self.folder).map_err(|error| failed("flush", path)(std::io::Error::from(error)))?;
         }
-        replace_file(&self.folder, LIST, NEW_LIST, &bytes)?;
+        self.write_list(&list)?;
         self.keep_index(pkgdir)?;
         let filled = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let state = NetState { index: identity.numbers(), filled };
@@ -212,6 +211,27 @@ impl Net {
             .map_err(|source| PkgdirError::State { path: self.folder.path().join(STATE), source })?;
         replace_file(&self.folder, STATE, NEW_STATE, &bytes)?;
         self.release_others(&list)
+    }
+
+    /// Takes packages out of the net that have been given up: no run is to bring them back.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub(crate) fn forget(&self, given_up: &[Caught]) -> Result<(), PkgdirError> {
+        let mut list = self.caught();
+        list.retain(|caught| !given_up.contains(caught));
+        self.write_list(&list)?;
+        self.release_others(&list)
+    }
+
+    fn write_list(&self, list: &[Caught]) -> Result<(), PkgdirError> {
+        let mut bytes = Vec::new();
+        for caught in list {
+            let path = || self.folder.path().join(LIST);
+            serde_json::to_writer(&mut bytes, caught).map_err(|source| PkgdirError::State { path: path(), source })?;
+            bytes.push(b'\n');
+        }
+        replace_file(&self.folder, LIST, NEW_LIST, &bytes)
     }
 
     /// Links one package, if it is signed.
