@@ -83,11 +83,11 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<HeldCommand>,
     },
-    /// Check signatures and digests of every package in PKGDIR, or of the files given
+    /// Check signatures and digests of every package in PKGDIR, or of those given
     Verify {
-        /// Packages to check instead of those in PKGDIR
-        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-        files: Vec<PathBuf>,
+        /// Packages (category/name-version, with or without build id), or files in PKGDIR or elsewhere
+        #[arg(value_name = "PACKAGE", value_hint = ValueHint::FilePath)]
+        packages: Vec<PathBuf>,
     },
     /// Check that signing, keys, hook, PKGDIR and index are in order, and say how to fix what is not
     Doctor,

@@ -11,6 +11,7 @@ pub(crate) mod verify;
 
 mod account;
 mod concerned;
+mod named;
 mod net;
 mod signers;
 
@@ -56,7 +57,10 @@ pub(crate) enum Error {
     #[error(transparent)]
     KeyProblem(Arc<KeyError>),
     /// A package that is not there.
-    #[error("there is no package {name} in PKGDIR and its index; `binpkg-resign verify -v` lists what is there")]
+    #[error(
+        "there is no package {name} in PKGDIR and its index, and no file of that name; `binpkg-resign verify -v` lists \
+         what is there"
+    )]
     NoSuchPackage {
         /// The name or file as it was given.
         name: String,

@@ -149,7 +149,7 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, E
             let scope = if *all { Scope::All } else { Scope::Changed };
             Answer::Correction(index::index(&run(mode), scope)?)
         }
-        Command::Verify { files } => Answer::Audit(verify::audit(&run(mode), files)?),
+        Command::Verify { packages } => Answer::Audit(verify::audit(&run(mode), packages)?),
         Command::Doctor => Answer::Diagnosis(doctor::diagnose(&run(mode))?),
         Command::Completions { .. } => Answer::Text(String::new()),
     })

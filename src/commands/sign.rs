@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::account::Account;
+use super::named::path_below;
 use super::{Error, Mode, Run};
 use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::package::gpkg::Container;
@@ -129,7 +130,7 @@ fn survey(pkgdir: &Pkgdir, wanted: &Wanted<'_>) -> Result<Found, Error> {
             let mut left = jobs;
             let mut chosen_unlisted: Vec<PkgPath> = Vec::new();
             for name in *names {
-                let below = path_below(pkgdir, name);
+                let below = path_below(pkgdir, Path::new(name));
                 let (called, others): (Vec<Job>, Vec<Job>) =
                     left.into_iter().partition(|job| is_called(job, name, below.as_ref()));
                 left = others;
@@ -175,17 +176,6 @@ fn candidates(pkgdir: &Pkgdir, index: &PackageIndex) -> Result<(Vec<Job>, Vec<Pk
 fn is_called(job: &Job, name: &str, below: Option<&PkgPath>) -> bool {
     let shown = job.outcome(OutcomeKind::Skipped, None).name();
     [job.work.path.as_str(), job.work.cpv.as_str(), &shown].contains(&name) || below == Some(&job.work.path)
-}
-
-/// The path below PKGDIR of a file, however it is named.
-fn path_below(pkgdir: &Pkgdir, name: &str) -> Option<PkgPath> {
-    let real = |path: &Path| path.canonicalize().ok();
-    let file = Path::new(name);
-    let (folder, file_name) = (file.parent()?, file.file_name()?);
-    let folder = real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-    let below = folder.zip(real(pkgdir.path()));
-    let below = below.and_then(|(folder, top)| folder.strip_prefix(top).ok().map(|below| below.join(file_name)));
-    below.and_then(|path| PkgPath::new(path.to_str()?).ok()).or_else(|| PkgPath::new(name).ok())
 }
 
 /// How a package looks before anything is verified.

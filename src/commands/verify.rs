@@ -1,15 +1,16 @@
 //! `verify`: every package of PKGDIR, or those named: container, digests, signatures, whose they are, and what the index
 //! says of them.
 
-use std::collections::{BTreeMap, HashMap};
+mod audit;
+
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use serde::Serialize;
-
+use super::named::path_below;
 use super::{Error, Run};
 use crate::package::check_identity;
 use crate::package::gpkg::{Codec, Metadata, file_digests};
@@ -17,62 +18,11 @@ use crate::package::openpgp::{KeyError, Keyring, Verifier};
 use crate::package::verify::{Checked, Depth, Verdict, verify};
 use crate::pkgdir::agreement::{differs_from_bytes, differs_from_file};
 use crate::pkgdir::{Identity, Opened, Pkgdir};
-use crate::portage::fingerprint::KeyHandle;
 use crate::portage::index::{Entry, PackageIndex};
-use crate::portage::names::{BuildId, PkgPath};
-use crate::report::{Detail, Level, Status, Style, mark, plural, printable};
+use crate::portage::names::{PkgPath, SUFFIX};
+use audit::{Asked, Fault, Finding, Grade, Judgement, Wrong, without_path};
 
-/// What `verify` found.
-#[derive(Debug, Serialize)]
-pub(crate) struct Audit {
-    command: &'static str,
-    status: Status,
-    packages: Vec<Finding>,
-    counts: GradeCounts,
-    /// How many packages each key has signed, by its fingerprint or id; one counts for every key that has.
-    keys: BTreeMap<KeyHandle, usize>,
-    seconds: f64,
-}
-
-/// What was found of one package.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
-    /// The file, below PKGDIR or as it was given.
-    pub path: String,
-    /// Category, name and version, where the index has it.
-    pub cpv: Option<String>,
-    /// Its build id, if it has one.
-    pub build_id: Option<BuildId>,
-    /// Whether it is good, and whose.
-    #[serde(rename = "outcome")]
-    pub grade: Grade,
-    /// The keys that signed it.
-    pub signers: Vec<KeyHandle>,
-    /// What is wrong, or what could not be found out.
-    pub reason: Option<String>,
-}
-
-/// How a package fares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Grade {
-    /// Whole, and signed by us.
-    Ours,
-    /// Whole, and signed by somebody else.
-    Foreign,
-    /// Whole, and not signed.
-    Unsigned,
-    /// Something is wrong with it.
-    Bad,
-}
-
-#[derive(Debug, Default, Clone, Copy, Serialize)]
-struct GradeCounts {
-    ours: usize,
-    foreign: usize,
-    unsigned: usize,
-    bad: usize,
-}
+pub(crate) use audit::Audit;
 
 /// One file to look at.
 struct Subject {
@@ -85,48 +35,31 @@ struct Subject {
 enum Place {
     /// In PKGDIR.
     Package(PkgPath),
-    /// Anywhere.
+    /// Anywhere else.
     File(PathBuf),
+    /// Nowhere: the index has a path for it that leads out of PKGDIR.
+    Astray,
 }
 
 /// Checks the packages named, or every package that PKGDIR or its index has.
 ///
 /// # Errors
-/// The configuration, the index or the keys cannot be read.
-pub(crate) fn audit(run: &Run<'_>, files: &[PathBuf]) -> Result<Audit, Error> {
+/// The configuration, the index or the keys cannot be read, or there is no package of such a name.
+pub(crate) fn audit(run: &Run<'_>, named: &[PathBuf]) -> Result<Audit, Error> {
     let began = Instant::now();
     let pkgdir = run.pkgdir()?;
     let index = pkgdir.as_ref().map(Pkgdir::read_index).transpose()?.flatten();
-    let mut packages = Vec::new();
-    let subjects = match (files.is_empty(), &pkgdir) {
-        (true, Some(pkgdir)) => all_of(pkgdir, index.as_ref(), &mut packages)?,
-        (true, None) => Vec::new(),
-        (false, _) => files.iter().map(|file| given(file)).collect(),
+    let subjects = match (named, &pkgdir) {
+        ([], Some(pkgdir)) => all_of(pkgdir, index.as_ref())?,
+        ([], None) => Vec::new(),
+        (named, _) => those_named(named, pkgdir.as_ref(), index.as_ref())?,
     };
     let keyring = keyring(run)?;
     let codec = run.codec()?;
     let repository = index.as_ref().and_then(|index| index.header("REPO")).unwrap_or_default();
     let look = Look { run, pkgdir: pkgdir.as_ref(), keyring: &keyring, codec: &codec, repository };
-    packages.extend(look.at_all(&subjects));
-    packages.sort_by(|a, b| a.path.cmp(&b.path));
-    let count = |grade| packages.iter().filter(|finding| finding.grade == grade).count();
-    let counts = GradeCounts {
-        ours: count(Grade::Ours),
-        foreign: count(Grade::Foreign),
-        unsigned: count(Grade::Unsigned),
-        bad: count(Grade::Bad),
-    };
-    let mut keys: BTreeMap<KeyHandle, usize> = BTreeMap::new();
-    for signer in packages.iter().flat_map(|finding| &finding.signers) {
-        *keys.entry(signer.clone()).or_default() += 1;
-    }
-    let status = match packages.len() {
-        _ if counts.bad > 0 => Status::Incomplete,
-        0 => Status::NothingToDo,
-        _ => Status::Done,
-    };
-    let seconds = (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-    Ok(Audit { command: "verify", status, packages, counts, keys, seconds })
+    let asked = if named.is_empty() { Asked::All } else { Asked::Named };
+    Ok(Audit::new(asked, look.at_all(&subjects), began.elapsed()))
 }
 
 /// Our keys, where packages are signed here, and those that clients trust.
@@ -150,49 +83,77 @@ fn keyring(run: &Run<'_>) -> Result<Keyring, Error> {
     Ok(keyring)
 }
 
-fn given(file: &Path) -> Subject {
-    Subject { shown: file.display().to_string(), place: Place::File(file.to_owned()), entry: None }
+/// The blocks of the index by the path of their package.
+fn by_path(index: Option<&PackageIndex>) -> BTreeMap<String, Entry> {
+    let entries = index.into_iter().flat_map(PackageIndex::entries);
+    entries.filter_map(|entry| Some((entry.get("PATH")?.to_owned(), entry))).collect()
 }
 
-/// What the index names and what lies in PKGDIR; packages of the index that are not there go to `missing`.
-fn all_of(pkgdir: &Pkgdir, index: Option<&PackageIndex>, missing: &mut Vec<Finding>) -> Result<Vec<Subject>, Error> {
-    let mut entries: HashMap<String, Entry> = HashMap::new();
-    for entry in index.into_iter().flat_map(PackageIndex::entries) {
-        if let Some(path) = entry.get("PATH").filter(|path| path.ends_with(crate::portage::names::SUFFIX)) {
-            entries.insert(path.to_owned(), entry);
-        }
-    }
+/// What is said to lie at a path below PKGDIR.
+fn subject(path: &str, entry: Option<Entry>) -> Subject {
+    let place = PkgPath::new(path).map_or(Place::Astray, Place::Package);
+    Subject { shown: path.to_owned(), place, entry }
+}
+
+/// What the index names and what lies in PKGDIR.
+fn all_of(pkgdir: &Pkgdir, index: Option<&PackageIndex>) -> Result<Vec<Subject>, Error> {
+    let mut entries = by_path(index);
+    entries.retain(|path, _| path.ends_with(SUFFIX));
+    let listed = pkgdir.packages()?.into_iter();
+    let listed = listed.map(|listed| subject(listed.path.as_str(), entries.remove(listed.path.as_str())));
+    let mut subjects: Vec<Subject> = listed.collect();
+    // files that are not there
+    subjects.extend(entries.into_iter().map(|(path, entry)| subject(&path, Some(entry))));
+    Ok(subjects)
+}
+
+/// What the user means: each package once.
+fn those_named(
+    named: &[PathBuf],
+    pkgdir: Option<&Pkgdir>,
+    index: Option<&PackageIndex>,
+) -> Result<Vec<Subject>, Error> {
+    let entries = by_path(index);
+    let mut seen: HashSet<PathBuf> = HashSet::new();
     let mut subjects = Vec::new();
-    for listed in pkgdir.packages()? {
-        let entry = entries.remove(listed.path.as_str());
-        subjects.push(Subject { shown: listed.path.to_string(), place: Place::Package(listed.path), entry });
-    }
-    for (path, entry) in entries {
-        let reason = "the index names it, but the file is not there; run `binpkg-resign index`";
-        missing.push(finding(path, Some(&entry), Grade::Bad, Vec::new(), Some(reason.to_owned())));
+    let mut add = |subject: Subject| {
+        if seen.insert(PathBuf::from(&subject.shown)) {
+            subjects.push(subject);
+        }
+    };
+    for name in named {
+        let below = pkgdir.and_then(|pkgdir| {
+            let path = path_below(pkgdir, name)?;
+            let lies_there = match path.stem() {
+                Some(_) => pkgdir.is_taken(&path),
+                // a folder that is called as the name of a package is none
+                None => pkgdir.open_package(&path).is_ok(),
+            };
+            (lies_there || entries.contains_key(path.as_str())).then_some(path)
+        });
+        if let Some(path) = below {
+            add(subject(path.as_str(), entries.get(path.as_str()).cloned()));
+            continue;
+        }
+        let called: Vec<_> = entries.iter().filter(|(_, entry)| is_called(entry, name)).collect();
+        if called.is_empty() && name.symlink_metadata().is_err() {
+            return Err(Error::NoSuchPackage { name: name.display().to_string() });
+        }
+        if called.is_empty() {
+            add(Subject { shown: name.display().to_string(), place: Place::File(name.clone()), entry: None });
+        }
+        for (path, entry) in called {
+            add(subject(path, Some(entry.clone())));
+        }
     }
     Ok(subjects)
 }
 
-fn finding(
-    path: String,
-    entry: Option<&Entry>,
-    grade: Grade,
-    signers: Vec<KeyHandle>,
-    reason: Option<String>,
-) -> Finding {
-    let text = |key: &str| entry.and_then(|entry| entry.get(key)).map(str::to_owned);
-    let build_id = text("BUILD_ID").as_deref().and_then(BuildId::new);
-    Finding { path, cpv: text("CPV"), build_id, grade, signers, reason }
-}
-
-/// What is wrong with a package, in words.
-struct Wrong(String);
-
-impl<E: std::error::Error> From<E> for Wrong {
-    fn from(error: E) -> Wrong {
-        Wrong(error.to_string())
-    }
+/// Whether a block is about the package that is called so, with or without its build id.
+fn is_called(entry: &Entry, name: &Path) -> bool {
+    let (Some(cpv), Some(name)) = (entry.get("CPV"), name.to_str()) else { return false };
+    let rest = name.strip_prefix(cpv);
+    rest == Some("") || rest.and_then(|rest| rest.strip_prefix('-')).is_some_and(|id| entry.get("BUILD_ID") == Some(id))
 }
 
 /// What all the threads look with.
@@ -218,13 +179,11 @@ impl Look<'_> {
                         if self.run.interrupt.signal().is_some() {
                             return;
                         }
-                        let entry = subject.entry.as_ref();
-                        let bad =
-                            |wrong: Wrong| finding(subject.shown.clone(), entry, Grade::Bad, Vec::new(), Some(wrong.0));
-                        let found = match &mut verifier {
-                            Ok(verifier) => self.at(subject, verifier).unwrap_or_else(bad),
-                            Err(error) => bad(Wrong(error.to_string())),
+                        let judgement = match &mut verifier {
+                            Ok(verifier) => self.at(subject, verifier).unwrap_or_else(Judgement::from),
+                            Err(error) => Wrong { fault: Fault::Unchecked, text: error.to_string() }.into(),
                         };
+                        let found = Finding::new(subject.shown.clone(), subject.entry.as_ref(), judgement);
                         if sender.send(found).is_err() {
                             return;
                         }
@@ -240,106 +199,70 @@ impl Look<'_> {
         findings
     }
 
-    fn at(&self, subject: &Subject, verifier: &mut Verifier<'_>) -> Result<Finding, Wrong> {
+    fn at(&self, subject: &Subject, verifier: &mut Verifier<'_>) -> Result<Judgement, Wrong> {
         let (file, path, identity) = self.open(subject)?;
-        let again = file.try_clone()?;
-        let verdict = verify(file, &path, self.codec, verifier, Depth::Whole)?;
-        let (grade, signers, remark) = match &verdict {
+        let again = file.try_clone().map_err(|source| Wrong::unreadable("open", &source))?;
+        let verdict = verify(file, &path, self.codec, verifier, Depth::Whole)
+            .map_err(|refusal| Wrong::refused(&refusal, &path))?;
+        let mut judgement = match &verdict {
             Verdict::Ours(verified) => {
                 self.check_name(subject, verified.metadata())?;
-                (Grade::Ours, vec![verified.signer().to_owned()], None)
+                Judgement::good(Grade::Ours, vec![verified.signer().to_owned()])
             }
-            Verdict::Unsigned(_) => (Grade::Unsigned, Vec::new(), None),
-            Verdict::Foreign(foreign) => {
-                let unchecked = "the key that signed it is not known here: its signature was not checked";
-                let remark = (foreign.checked == Checked::No).then(|| unchecked.to_owned());
-                (Grade::Foreign, foreign.signers.clone(), remark)
+            Verdict::Unsigned(_) => {
+                Judgement { fault: Some(Fault::Unsigned), ..Judgement::good(Grade::Unsigned, Vec::new()) }
             }
+            Verdict::Foreign(foreign) if foreign.checked == Checked::No => Judgement {
+                fault: Some(Fault::UnknownKey),
+                reason: Some("the key that signed it is not known here: its signature was not checked".to_owned()),
+                ..Judgement::good(Grade::Foreign, foreign.signers.clone())
+            },
+            Verdict::Foreign(foreign) => Judgement::good(Grade::Foreign, foreign.signers.clone()),
         };
         if let Some(entry) = &subject.entry {
             let differs = match differs_from_file(entry, &identity) {
-                None => differs_from_bytes(entry, &file_digests(&again)?),
+                None => {
+                    let digests = file_digests(&again).map_err(|source| Wrong::unreadable("read", &source))?;
+                    differs_from_bytes(entry, &digests)
+                }
                 differs => differs,
             };
             if let Some(disagreement) = differs {
-                return Err(Wrong(format!("{disagreement}; run `binpkg-resign index --all`")));
+                let text = format!("{disagreement}; run `binpkg-resign index --all`");
+                return Err(Wrong { fault: Fault::Index, text });
             }
+        } else if matches!(subject.place, Place::Package(_)) && judgement.reason.is_none() {
+            judgement.fault = judgement.fault.or(Some(Fault::Index));
+            judgement.reason = Some("not in the index; `binpkg-resign index` adds it".to_owned());
         }
-        let unlisted = subject.entry.is_none() && matches!(subject.place, Place::Package(_));
-        let remark = remark.or_else(|| unlisted.then(|| "not in the index".to_owned()));
-        Ok(finding(subject.shown.clone(), subject.entry.as_ref(), grade, signers, remark))
+        Ok(judgement)
     }
 
     fn check_name(&self, subject: &Subject, metadata: &Metadata) -> Result<(), Wrong> {
-        match (&subject.place, &subject.entry) {
-            (Place::Package(path), Some(entry)) => Ok(check_identity(metadata, path, entry, self.repository)?),
-            _ => Ok(()),
-        }
+        let (Place::Package(path), Some(entry)) = (&subject.place, &subject.entry) else { return Ok(()) };
+        check_identity(metadata, path, entry, self.repository).map_err(|misnamed| {
+            let text = without_path(&misnamed.to_string(), Path::new(path.as_str()));
+            Wrong { fault: Fault::Index, text }
+        })
     }
 
     fn open(&self, subject: &Subject) -> Result<(File, PathBuf, Identity), Wrong> {
-        match (&subject.place, self.pkgdir) {
-            (Place::Package(path), Some(pkgdir)) => {
-                let Opened { file, identity, .. } = pkgdir.open_package(path)?;
-                Ok((file, pkgdir.path().join(path.as_str()), identity))
+        let (path, opened) = match (&subject.place, self.pkgdir) {
+            (Place::Package(path), Some(pkgdir)) => (pkgdir.path().join(path.as_str()), pkgdir.open_package(path)),
+            (Place::Package(path), None) => (PathBuf::from(path.as_str()), Opened::outside(Path::new(path.as_str()))),
+            (Place::File(path), _) => (path.clone(), Opened::outside(path)),
+            (Place::Astray, _) => {
+                let text = "the index has a path for it that leads out of PKGDIR; run `binpkg-resign index`";
+                return Err(Wrong { fault: Fault::Index, text: text.to_owned() });
             }
-            (Place::Package(path), None) => Err(Wrong(format!("{path}: there is no PKGDIR"))),
-            (Place::File(path), _) => {
-                let opened = Opened::outside(path)?;
-                Ok((opened.file, path.clone(), opened.identity))
+        };
+        match opened {
+            Ok(Opened { file, identity, .. }) => Ok((file, path, identity)),
+            Err(error) if error.is_absence() && subject.entry.is_some() => {
+                let text = "the index names it, but the file is not there; run `binpkg-resign index`";
+                Err(Wrong { fault: Fault::Index, text: text.to_owned() })
             }
+            Err(error) => Err(Wrong::not_opened(&error, &path)),
         }
-    }
-}
-
-impl Audit {
-    /// 0, or 1 where something is wrong.
-    #[must_use]
-    pub(crate) fn exit_status(&self) -> u8 {
-        self.status.exit_status()
-    }
-
-    /// One JSON object.
-    ///
-    /// # Errors
-    /// It cannot be made (it always can).
-    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
-    }
-
-    /// The text for people: what is wrong, then how many are how.
-    #[must_use]
-    pub(crate) fn to_text(&self, style: Style, detail: Detail) -> String {
-        let mut out = String::new();
-        let mut line = |level, text: String| out += &format!("{}{}\n", mark(level, style), printable(&text));
-        for finding in &self.packages {
-            let reason = finding.reason.as_deref().unwrap_or_default();
-            let signers: Vec<&str> = finding.signers.iter().map(KeyHandle::as_str).collect();
-            let by = if signers.is_empty() { String::new() } else { format!(" ({})", signers.join(", ")) };
-            match finding.grade {
-                Grade::Bad => line(Level::Error, format!("bad       {}: {reason}", finding.path)),
-                _ if detail < Detail::Verbose => {}
-                Grade::Ours => line(Level::Info, format!("ours      {}{by} {reason}", finding.path)),
-                Grade::Foreign => line(Level::Info, format!("foreign   {}{by} {reason}", finding.path)),
-                Grade::Unsigned => line(Level::Info, format!("unsigned  {} {reason}", finding.path)),
-            }
-        }
-        let counts = self.counts;
-        if detail >= Detail::Normal {
-            let level = if counts.bad > 0 { Level::Error } else { Level::Info };
-            let text = format!(
-                "{}: {} signed by us, {} by others, {} not signed, {} bad",
-                plural(self.packages.len(), "package", "packages"),
-                counts.ours,
-                counts.foreign,
-                counts.unsigned,
-                counts.bad
-            );
-            line(level, text);
-            for (key, count) in &self.keys {
-                line(Level::Info, format!("    {count} signed by {key}"));
-            }
-        }
-        out
     }
 }

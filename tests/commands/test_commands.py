@@ -1,5 +1,6 @@
 """`doctor` and `verify`: each thing that can be wrong is found, named, and nothing is changed."""
 
+import re
 import shutil
 
 from tests.e2e.world import path_of, publish, pull, world
@@ -125,6 +126,67 @@ def test_verify_finds_what_is_wrong(lab):
     assert STRACE in text and USER in text and "2 bad" in text
     assert list(grades(prefix, tampered, status=1).values())[0][0] == "bad"
     assert grades(prefix, prefix.pkgdir / path_of("multi-instance", "app-misc/plain-1")) != {}
+
+
+def judged(prefix, *packages, status=0):
+    """Path → (outcome, fault) of the packages that are asked for."""
+    answer = prefix.resign_json("verify", *packages, check=status)
+    return {record["path"]: (record["outcome"], record["fault"]) for record in answer["packages"]}
+
+
+def test_verify_takes_names_and_paths(lab):
+    """However a package of PKGDIR is named, it is PKGDIR's, and its entry in the index counts."""
+    prefix = healthy(lab)
+    link = prefix.path / "link"
+    link.symlink_to(prefix.pkgdir / "dev-util")
+    for name in (STRACE, prefix.pkgdir / STRACE, link / "strace" / "strace-6.6-1.gpkg.tar", "dev-util/strace-6.6-1"):
+        assert judged(prefix, name) == {STRACE: ("ours", None)}, name
+    second = STRACE.replace("-1.gpkg", "-2.gpkg")
+    assert judged(prefix, STRACE, "dev-util/strace-6.6", USER).keys() == {STRACE, second, USER}
+    text = prefix.resign("verify", prefix.pkgdir / STRACE).out
+    assert text.count("strace-6.6-1.gpkg.tar") == 1 and f"ours        {STRACE}" in text and "1 package: 1 signed by us" in text, text
+
+    index = prefix.pkgdir / "Packages"
+    index.write_text(re.sub(r"^MD5: .*", "MD5: " + 32 * "0", index.read_text(), flags=re.M))
+    assert judged(prefix, prefix.pkgdir / STRACE, status=1) == {STRACE: ("bad", "index")}
+
+    for name in ("dev-util/strace-6.7", "dev-util/strace", prefix.path / "nowhere.gpkg.tar"):
+        answer = prefix.resign_json("verify", name, check=2)
+        assert answer["status"] == "error" and str(name) in answer["error"], answer
+
+
+def test_verify_tells_apart_what_is_wrong(lab):
+    prefix = healthy(lab)
+    other = lab.key(who="other")
+    prefix.make(
+        package("app-misc/unsigned-1", signer="nobody"),
+        package("app-misc/foreign-1", signer=f"{other.home} {other.fingerprint}"),
+    )
+    foreign, unsigned = (f"app-misc/{name}/{name}-1-1.gpkg.tar" for name in ("foreign", "unsigned"))
+    assert judged(prefix, unsigned) == {unsigned: ("unsigned", "unsigned")}
+
+    assert judged(prefix, foreign, status=1) == {foreign: ("foreign", "unknown-key")}
+    text = prefix.resign("verify", foreign, check=1).out
+    assert "unknown key" in text and "by others" not in text, text
+    assert prefix.resign("verify").out.count("1 by keys not known here (not checked)") == 1
+
+    data = bytearray((prefix.pkgdir / STRACE).read_bytes())
+    data[len(data) // 2] ^= 1
+    corrupt = prefix.path / "corrupt.gpkg.tar"
+    corrupt.write_bytes(data)
+    assert judged(prefix, corrupt, status=1) == {str(corrupt): ("bad", "corrupt")}
+    text = prefix.resign("verify", corrupt, check=1)
+    assert [line.count(str(corrupt)) for line in text.out.splitlines() if "corrupt.gpkg" in line] == [1], text
+
+    xpak = prefix.path / "old-1.tbz2"
+    xpak.write_bytes(3 * data + b"XPAKPACK" + bytes(8) + b"XPAKSTOP" + bytes([0, 0, 0, 24]) + b"STOP")
+    assert judged(prefix, xpak, status=1) == {str(xpak): ("bad", "old-format")}
+
+    (prefix.pkgdir / USER).unlink()
+    assert judged(prefix, USER, status=1) == {USER: ("bad", "index")}
+    folder = prefix.path / "folder"
+    folder.mkdir()
+    assert judged(prefix, folder, status=1) == {str(folder): ("bad", "unchecked")}
 
 
 def test_verify_where_nothing_is_signed(lab):

@@ -37,6 +37,12 @@ pub enum GpkgError {
         /// What it is instead.
         why: &'static str,
     },
+    /// The file is a package in Portage's format before gpkg.
+    #[error("{}: in the old format (xpak), which has no signatures; BINPKG_FORMAT=\"gpkg\" in make.conf and building it again makes a gpkg", path.display())]
+    OldFormat {
+        /// The file.
+        path: PathBuf,
+    },
     /// A tar header that cannot be trusted.
     #[error("{}: the tar header at byte {offset} {why}; the package is damaged or was tampered with, build it again", path.display())]
     Header {
@@ -193,6 +199,7 @@ mod tests {
             GpkgError::Read { path: path(), what: member(), source: gone() },
             GpkgError::Write { path: path(), what: member(), source: io::ErrorKind::StorageFull.into() },
             GpkgError::NotATar { path: path(), why: "it is empty" },
+            GpkgError::OldFormat { path: path() },
             GpkgError::Header { path: path(), offset: 512, why: "is for a sparse file" },
             GpkgError::Truncated { path: path(), member: member(), end: 2048, length: 1024 },
             GpkgError::Structure { path: path(), member: member(), why: "is there twice" },

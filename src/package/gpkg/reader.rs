@@ -366,13 +366,24 @@ impl Read for MemberReader<'_> {
 
 fn first_format(file: &File, length: u64, path: &Path) -> Result<Format, GpkgError> {
     let not = |why| GpkgError::NotATar { path: path.to_owned(), why };
+    let mut block = [0; 512];
+    let read = |source| GpkgError::Read { path: path.to_owned(), what: "its first header".to_owned(), source };
+    if is_xpak(file, length).map_err(read)? {
+        return Err(GpkgError::OldFormat { path: path.to_owned() });
+    }
     if length < 512 {
         return Err(not("it is shorter than a tar header"));
     }
-    let mut block = [0; 512];
-    let read = |source| GpkgError::Read { path: path.to_owned(), what: "its first header".to_owned(), source };
     file.read_fully(&mut block, 0).map_err(read)?;
     Format::of_first_header(&block).ok_or(not("it does not start with a ustar, GNU or PAX tar header"))
+}
+
+/// Whether the file ends as a package of the old format does: with its metadata, their length and a mark (`xpak(5)`).
+fn is_xpak(file: &File, length: u64) -> io::Result<bool> {
+    let Some(start) = length.checked_sub(16) else { return Ok(false) };
+    let mut end = [0; 16];
+    file.read_fully(&mut end, start)?;
+    Ok(end.starts_with(b"XPAKSTOP") && end.ends_with(b"STOP"))
 }
 
 fn describe(fault: TarFault, path: &Path) -> GpkgError {
