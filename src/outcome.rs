@@ -15,6 +15,7 @@ use crate::pkgdir::PkgdirError;
 use crate::pkgdir::agreement::Disagreement;
 use crate::pkgdir::store::Remark;
 use crate::plan::{Change, Doom};
+use crate::portage::atom::CpvBuf;
 use crate::portage::fingerprint::KeyHandle;
 use crate::portage::names::{BuildId, PkgPath};
 
@@ -23,8 +24,8 @@ use crate::portage::names::{BuildId, PkgPath};
 pub(crate) struct Outcome {
     /// Its file, below PKGDIR, as the index has it.
     pub path: String,
-    /// Category, name and version.
-    pub cpv: String,
+    /// Category, name and version; none where nothing that can be read tells.
+    pub cpv: Option<CpvBuf>,
     /// Its build id, if it has one.
     pub build_id: Option<BuildId>,
     /// What became of it.
@@ -60,12 +61,13 @@ impl Outcome {
         }
     }
 
-    /// The package as users name it: category, name, version and build id.
+    /// The package as users name it: category, name, version and build id; by its path where nothing tells its name.
     #[must_use]
     pub(crate) fn name(&self) -> String {
-        match &self.build_id {
-            Some(build_id) => format!("{}-{build_id}", self.cpv),
-            None => self.cpv.clone(),
+        match (&self.cpv, &self.build_id) {
+            (Some(cpv), Some(build_id)) => format!("{cpv}-{build_id}"),
+            (Some(cpv), None) => cpv.to_string(),
+            (None, _) => self.path.clone(),
         }
     }
 }

@@ -11,7 +11,7 @@ mod simulation;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::portage::atom::{Candidate, Eapi, Slot};
+use crate::portage::atom::{Candidate, CpvBuf, Eapi, Slot};
 use crate::portage::index::{DEPENDENCY_KEYS, Entry, PackageIndex};
 use crate::portage::names::{BuildId, PkgPath};
 use crate::portage::updates::{Rewriter, Update, UpdateSet};
@@ -42,7 +42,7 @@ pub struct Astray {
     /// The path as the index has it.
     pub path: String,
     /// Category, name and version.
-    pub cpv: String,
+    pub cpv: CpvBuf,
 }
 
 /// Why a package can only be kept safe, whatever is signed: Portage would take it away all the same.
@@ -81,7 +81,7 @@ pub struct Work {
     /// Its file.
     pub path: PkgPath,
     /// Category, name and version.
-    pub cpv: String,
+    pub cpv: CpvBuf,
     /// Its build id, if it has one.
     pub build_id: Option<BuildId>,
     /// What changes in the package itself; Portage removes a signed one for it.
@@ -104,7 +104,7 @@ impl Work {
 #[derive(Debug, Clone)]
 pub struct Edit {
     /// Category, name and version that it will have.
-    pub cpv: String,
+    pub cpv: CpvBuf,
     /// Where it will lie.
     pub path: PkgPath,
     /// The build id that it will have.
@@ -127,7 +127,7 @@ pub enum Step {
         /// The package as it was before.
         before: Name,
         /// Category, name and version after it.
-        cpv: String,
+        cpv: CpvBuf,
     },
     /// The package's slot is set (`dbapi.move_slot_ent`).
     Slot {
@@ -249,18 +249,17 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
 }
 
 impl Edit {
-    /// The package at `path`, which stays as its block of the index says.
+    /// The package at `path`, which stays as its block of the index says; none where that has no full name.
     #[must_use]
-    pub fn unchanged(path: PkgPath, entry: &Entry) -> Edit {
-        let text = |key: &str| entry.get(key).unwrap_or_default().to_owned();
-        Edit {
-            cpv: text("CPV"),
+    pub fn unchanged(path: PkgPath, entry: &Entry) -> Option<Edit> {
+        Some(Edit {
+            cpv: entry.get("CPV").and_then(CpvBuf::new)?,
             path,
             build_id: entry.get("BUILD_ID").and_then(BuildId::new),
             slot: entry.get("SLOT").unwrap_or("0").to_owned(),
             steps: Vec::new(),
             changes: Vec::new(),
-        }
+        })
     }
 
     /// The block of the index for this package, made from that of the package it comes from; size, time and digests are
@@ -268,7 +267,7 @@ impl Edit {
     #[must_use]
     pub fn entry(&self, base: &Entry) -> Entry {
         let mut entry = base.clone();
-        entry.set("CPV", &self.cpv);
+        entry.set("CPV", self.cpv.as_str());
         entry.set("PATH", self.path.as_str());
         entry.set("SLOT", &self.slot);
         if let Some(id) = self.build_id.filter(|id| base.get("BUILD_ID").and_then(BuildId::new) != Some(*id)) {

@@ -6,6 +6,7 @@ use crate::package::gpkg::Container;
 use crate::pkgdir::from_files::FromFiles;
 use crate::pkgdir::{Pkgdir, PkgdirError};
 use crate::plan::{self, Collision, Doom, Overwrites, Plan, Situation, Work};
+use crate::portage::atom::CpvBuf;
 use crate::portage::index::PackageIndex;
 use crate::portage::names::PkgPath;
 use crate::portage::updates::UpdateSet;
@@ -102,7 +103,7 @@ impl Run<'_> {
 fn astray(astray: &plan::Astray) -> Outcome {
     Outcome {
         path: astray.path.clone(),
-        cpv: astray.cpv.clone(),
+        cpv: Some(astray.cpv.clone()),
         build_id: None,
         kind: OutcomeKind::Exposed,
         new_path: None,
@@ -138,10 +139,11 @@ fn foresee_collisions(jobs: &mut Vec<Job>, collisions: &[Collision], index: &Pac
         }
         let found = by_path.get(path.as_str()).and_then(|numbers| numbers.first());
         let Some((number, base)) = found.and_then(|&number| Some((number, index.entry(number)?))) else { continue };
+        let Some(cpv) = base.get("CPV").and_then(CpvBuf::new) else { continue };
         let work = Work {
             number,
             path,
-            cpv: base.get("CPV").unwrap_or_default().to_owned(),
+            cpv,
             build_id: base.get("BUILD_ID").and_then(crate::portage::names::BuildId::new),
             in_place: None,
             copies: Vec::new(),

@@ -12,6 +12,7 @@ use crate::pkgdir::entry::whole_entry;
 use crate::pkgdir::from_files::with_whole_dependencies;
 use crate::pkgdir::store::{Backup, Reader, Record};
 use crate::plan::{Doom, Edit, Layout, Work};
+use crate::portage::atom::CpvBuf;
 use crate::portage::index::{Entry, PackageIndex};
 use crate::portage::names::{BuildId, PkgPath, SUFFIX};
 use crate::portage::updates::{Selection, UpdateSet};
@@ -139,7 +140,8 @@ fn chosen(held: &[Record], names: &[String]) -> Result<Vec<Record>, Error> {
 
 fn is_called(record: &Record, name: &str) -> bool {
     let shown = outcome(record).name();
-    [record.path.as_str(), record.held.as_str(), &record.cpv, &shown].contains(&name)
+    let cpv = record.cpv.as_ref().map(CpvBuf::as_str);
+    [record.path.as_str(), record.held.as_str(), &shown].contains(&name) || cpv == Some(name)
 }
 
 fn outcome(record: &Record) -> Outcome {
@@ -189,7 +191,8 @@ impl Run<'_> {
             let number = first + place;
             let base = Entry::from_text(&record.entry);
             let planned = works.iter().position(|work| work.number == number).map(|place| works.swap_remove(place));
-            let mut work = planned.unwrap_or_else(|| as_it_was(number, &record, &base));
+            // every one that is described has a name
+            let Some(mut work) = planned.or_else(|| as_it_was(number, &record, &base)) else { continue };
             work.path = record.path.clone();
             if let Some(edit) = &mut work.in_place {
                 edit.path = record.path.clone();
@@ -236,15 +239,15 @@ impl Run<'_> {
 /// A record with its block of the index; where the journal was lost, the block is made from the file, as Portage would
 /// make it. None, and a warning, where that cannot be done.
 fn describe(record: &Record, reader: &Reader, codec: &Codec) -> Option<Record> {
-    if !record.entry.is_empty() {
-        return Some(record.clone());
+    if let Some(cpv) = Entry::from_text(&record.entry).get("CPV").and_then(CpvBuf::new) {
+        return Some(Record { cpv: Some(cpv), ..record.clone() });
     }
     let pkgdir = reader.pkgdir();
     // it was there when it was counted
     let opened = reader.open_held(&record.held).ok()?;
     match whole_entry(&opened, pkgdir, &record.path, codec) {
         Ok(entry) => Some(Record {
-            cpv: entry.get("CPV").unwrap_or_default().to_owned(),
+            cpv: entry.get("CPV").and_then(CpvBuf::new),
             build_id: entry.get("BUILD_ID").and_then(BuildId::new),
             entry: entry.to_text(),
             ..record.clone()
@@ -262,16 +265,16 @@ fn describe(record: &Record, reader: &Reader, codec: &Codec) -> Option<Record> {
 }
 
 /// Nothing is left to do but to bring the package back.
-fn as_it_was(number: usize, record: &Record, base: &Entry) -> Work {
-    Work {
+fn as_it_was(number: usize, record: &Record, base: &Entry) -> Option<Work> {
+    Some(Work {
         number,
         path: record.path.clone(),
-        cpv: record.cpv.clone(),
+        cpv: record.cpv.clone()?,
         build_id: record.build_id,
-        in_place: Some(Edit::unchanged(record.path.clone(), base)),
+        in_place: Some(Edit::unchanged(record.path.clone(), base)?),
         copies: Vec::new(),
         doomed: None,
-    }
+    })
 }
 
 /// Where a package comes back whose name another build may have taken meanwhile: under the next build id, or, in the

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{Error, Mode, Run};
 use crate::pkgdir::Pkgdir;
 use crate::pkgdir::renewal::{Change, Renewal, Renewer, Scope, Stray, What, Wrong};
+use crate::portage::atom::CpvBuf;
 use crate::portage::index::PackageIndex;
 use crate::portage::names::BuildId;
 use crate::report::{Detail, Level, Status, Style, mark, plural, printable};
@@ -48,7 +49,7 @@ enum Fate {
 #[derive(Debug, Serialize)]
 struct Corrected {
     path: String,
-    cpv: Option<String>,
+    cpv: Option<CpvBuf>,
     build_id: Option<BuildId>,
     outcome: Outcome,
     reason: Option<Reason>,
@@ -163,7 +164,8 @@ fn correct(run: &Run<'_>, pkgdir: &Pkgdir, scope: Scope) -> Result<(Vec<Change>,
 
 impl Corrected {
     fn of(change: Change) -> Corrected {
-        let text = |key: &str| change.entry.as_ref().and_then(|entry| entry.get(key)).map(str::to_owned);
+        let said = |key: &str| change.entry.as_ref().and_then(|entry| entry.get(key));
+        let (cpv, build_id) = (said("CPV").and_then(CpvBuf::new), said("BUILD_ID").and_then(BuildId::new));
         let (outcome, reason) = match &change.what {
             What::Listed => (Outcome::Listed, None),
             What::Renewed(wrong) => (Outcome::Renewed, Some(Reason { code: code(wrong), text: wrong.to_string() })),
@@ -178,8 +180,7 @@ impl Corrected {
             What::Refused(error) => (Outcome::Refused, Some(Reason { code: "no-package", text: error.to_string() })),
             What::Unknown(error) => (Outcome::Refused, Some(Reason { code: "unreadable", text: error.to_string() })),
         };
-        let build_id = text("BUILD_ID").as_deref().and_then(BuildId::new);
-        Corrected { cpv: text("CPV"), build_id, path: change.path, outcome, reason }
+        Corrected { cpv, build_id, path: change.path, outcome, reason }
     }
 }
 

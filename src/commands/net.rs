@@ -14,8 +14,9 @@ use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::pkgdir::Pkgdir;
 use crate::pkgdir::store::{Caught, Net, NetPlace, Reader, Record, Remark, Store};
 use crate::plan::Work;
+use crate::portage::atom::CpvBuf;
 use crate::portage::index::{Entry, PackageIndex};
-use crate::portage::names::{BuildId, PkgPath, SUFFIX};
+use crate::portage::names::{BuildId, PkgPath};
 use crate::portage::settings::NetSetting;
 use crate::portage::updates::{Mtimedb, Selection, UpdateSet};
 
@@ -262,10 +263,9 @@ fn record(index: Option<&PackageIndex>, work: Option<&Work>, caught: Caught) -> 
         }
     }
     let path = caught.path.clone();
-    let named = path.as_str().strip_suffix(SUFFIX).unwrap_or_default().to_owned();
     let text = "Portage's update pass had removed it".to_owned();
     let record = Record {
-        cpv: work.map_or(named, |work| work.cpv.clone()),
+        cpv: work.map(|work| work.cpv.clone()).or_else(|| get("CPV").and_then(CpvBuf::new)),
         build_id: get("BUILD_ID").and_then(BuildId::new),
         size: get("SIZE").and_then(|size| size.parse().ok()).unwrap_or_default(),
         held: path.clone(),

@@ -203,10 +203,9 @@ fn look_at(pkgdir: &Pkgdir, path: &PkgPath) -> Looked {
 }
 
 fn unlisted_outcome(path: &PkgPath) -> Outcome {
-    let cpv = [path.folder(), path.stem().unwrap_or_default()].join("/");
     Outcome {
         path: path.to_string(),
-        cpv,
+        cpv: None,
         build_id: None,
         kind: OutcomeKind::Skipped,
         new_path: None,

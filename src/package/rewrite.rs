@@ -29,7 +29,7 @@ pub(crate) fn rewrite(metadata: &Metadata, edit: &Edit) -> Metadata {
                     |name| !IGNORED.contains(&name),
                     |text| update.rewrite(text, package.eapi, Some(&package)),
                 );
-                rename(&mut metadata, &before.cpv(), cpv);
+                rename(&mut metadata, &before.cpv(), cpv.parts());
             }
             Step::Slot { slot } => {
                 metadata.set("SLOT", format!("{slot}\n").into_bytes());
@@ -59,12 +59,12 @@ fn text_of<'m>(metadata: &'m Metadata, name: &str) -> Cow<'m, str> {
 }
 
 /// Sets what a package is called, as `binarytree.move_ent` does.
-fn rename(metadata: &mut Metadata, old: &str, new: &str) {
-    let (Some(old), Some(new)) = (Cpv::parse(old), Cpv::parse(new)) else { return };
+fn rename(metadata: &mut Metadata, old: &str, new: Cpv<'_>) {
     metadata.set("PF", format!("{}\n", new.pf()).into_bytes());
     metadata.set("CATEGORY", format!("{}\n", new.category).into_bytes());
-    if old.pf() != new.pf() {
-        metadata.rename(&format!("{}.ebuild", old.pf()), &format!("{}.ebuild", new.pf()));
+    let old_pf = old.split_once('/').map_or(old, |(_, pf)| pf);
+    if old_pf != new.pf() {
+        metadata.rename(&format!("{old_pf}.ebuild"), &format!("{}.ebuild", new.pf()));
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::instance::{Instance, Instances, Origin};
 use super::{Astray, Collision, Doom, Edit, Plan, Work};
+use crate::portage::atom::CpvBuf;
 use crate::portage::names::{BuildId, PkgPath};
 
 /// A package of the index, with what becomes of it.
@@ -74,7 +75,7 @@ fn begin(instance: &Instance) -> Option<Gathered> {
     let work = Work {
         number: instance.number,
         path,
-        cpv: instance.name.cpv(),
+        cpv: CpvBuf::new(&instance.name.cpv())?,
         build_id: instance.build_id.as_deref().and_then(BuildId::new),
         in_place: None,
         copies: Vec::new(),
@@ -97,8 +98,9 @@ impl Gathered {
                 Err(_) => return,
             },
         };
+        let Some(cpv) = CpvBuf::new(&instance.name.cpv()) else { return };
         let edit = Edit {
-            cpv: instance.name.cpv(),
+            cpv,
             path,
             build_id: instance.build_id.as_deref().and_then(BuildId::new),
             slot: instance.name.slot,

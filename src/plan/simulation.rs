@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::gather::gather;
 use super::instance::{Facts, Instance, Instances, Origin, build_time, text};
 use super::{Change, Collision, Layout, Name, Overwrites, Plan, Situation, Step, names_in};
-use crate::portage::atom::{Cpv, Eapi, Slot, repository_name};
+use crate::portage::atom::{Cpv, CpvBuf, Eapi, Slot, repository_name};
 use crate::portage::index::DEPENDENCY_KEYS;
 use crate::portage::updates::{Rewriter, Update, UpdateCommand};
 
@@ -241,16 +241,18 @@ impl<'a> Simulation<'a> {
             }
             return;
         }
-        self.copy(id, update, new, new_cpv);
+        if let Some(new_cpv) = CpvBuf::new(&new_cpv) {
+            self.copy(id, update, new, new_cpv);
+        }
     }
 
     fn is_path_taken(&self, path: &str) -> bool {
         self.paths.contains(path) || (self.situation.is_taken)(path)
     }
 
-    fn copy(&mut self, id: usize, update: &Arc<Update>, new: &str, new_cpv: String) {
+    fn copy(&mut self, id: usize, update: &Arc<Update>, new: &str, new_cpv: CpvBuf) {
         let Some(mut copy) = self.instances.get(id).cloned() else { return };
-        let (path, build_id) = self.allocate(&copy, new, &new_cpv);
+        let (path, build_id) = self.allocate(&copy, new, new_cpv.as_str());
         let before = copy.name.clone();
         copy.origin = Origin::Move;
         copy.path = path;
@@ -264,7 +266,7 @@ impl<'a> Simulation<'a> {
             }
         }
         copy.changes.push(Change { update: update.text.clone(), keys });
-        copy.steps.push(Step::Move { update: Arc::clone(update), before, cpv: new_cpv.clone() });
+        copy.steps.push(Step::Move { update: Arc::clone(update), before, cpv: new_cpv });
         new.clone_into(&mut copy.name.cp);
         copy.history = vec![copy.state()];
         self.paths.insert(copy.path.clone());

@@ -20,7 +20,7 @@ mod version;
 use std::collections::HashSet;
 use std::fmt;
 
-pub use cpv::{Cpv, Slot, repository_name};
+pub use cpv::{Cpv, CpvBuf, Slot, repository_name};
 pub use eapi::Eapi;
 pub use matching::Candidate;
 pub use use_deps::{UseDefault, UseDep, UseState};

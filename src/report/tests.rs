@@ -7,6 +7,7 @@ use super::*;
 use crate::pkgdir::PkgdirError;
 use crate::pkgdir::store::Remark;
 use crate::plan::{Change, Doom};
+use crate::portage::atom::CpvBuf;
 use crate::portage::fingerprint::KeyHandle;
 use crate::portage::names::{BuildId, PkgPath};
 
@@ -16,7 +17,7 @@ const UPDATE: &str = "move dev-util/strace dev-debug/strace";
 fn outcome(name: &str, kind: OutcomeKind, reason: Option<Reason>) -> Outcome {
     Outcome {
         path: format!("app-misc/{name}/{name}-1-1.gpkg.tar"),
-        cpv: format!("app-misc/{name}-1"),
+        cpv: CpvBuf::new(&format!("app-misc/{name}-1")),
         build_id: BuildId::new("1"),
         kind,
         new_path: (kind == OutcomeKind::Moved).then(|| PkgPath::new("dev-debug/new/new-1-1.gpkg.tar").unwrap()),
@@ -160,7 +161,7 @@ fn nothing_in_a_name_moves_the_cursor() {
     let text = "a\u{1b}[2Jb\u{202e}c\u{7}\n";
     assert_eq!(printable(text), "a\\u{1b}[2Jb\\u{202e}c\\u{7}\\u{a}");
     let mut evil = outcome("x", OutcomeKind::Held, Some(Reason::Setup("\u{1b}]0;owned\u{7}".into())));
-    evil.cpv = "a/\u{1b}[31mb-1".into();
+    (evil.path, evil.cpv) = ("a/\u{1b}[31mb-1".into(), None);
     let text = report("apply", Mode::Real, vec![evil]).to_text(Style::Plain, Detail::Verbose);
     assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
 }

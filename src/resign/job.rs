@@ -52,7 +52,7 @@ impl Job {
     #[must_use]
     pub(crate) fn unchanged(number: usize, base: Entry) -> Option<Job> {
         let path = PkgPath::new(base.get("PATH")?).ok().filter(|path| path.stem().is_some())?;
-        let edit = Edit::unchanged(path, &base);
+        let edit = Edit::unchanged(path, &base)?;
         let work = Work {
             number,
             path: edit.path.clone(),
@@ -99,7 +99,7 @@ impl Job {
     pub(crate) fn outcome(&self, kind: OutcomeKind, reason: Option<Reason>) -> Outcome {
         Outcome {
             path: self.work.path.to_string(),
-            cpv: self.work.cpv.clone(),
+            cpv: Some(self.work.cpv.clone()),
             build_id: self.work.build_id,
             kind,
             new_path: None,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::package::gpkg::GpkgError;
 use crate::package::verify::{Refusal, SignatureFault};
 use crate::pkgdir::PkgdirError;
+use crate::portage::atom::CpvBuf;
 use crate::portage::fingerprint::KeyHandle;
 use crate::portage::index::Entry;
 use crate::portage::names::BuildId;
@@ -44,7 +45,7 @@ pub(crate) struct Finding {
     /// The file, below PKGDIR or as it was given.
     path: String,
     /// Category, name and version, where the index has it.
-    cpv: Option<String>,
+    cpv: Option<CpvBuf>,
     /// Its build id, if it has one.
     build_id: Option<BuildId>,
     #[serde(flatten)]
@@ -225,9 +226,9 @@ impl From<Wrong> for Judgement {
 impl Finding {
     /// What was found of the file that is shown as `path`, of which the index says `entry`.
     pub(super) fn new(path: String, entry: Option<&Entry>, judgement: Judgement) -> Finding {
-        let text = |key: &str| entry.and_then(|entry| entry.get(key)).map(str::to_owned);
-        let build_id = text("BUILD_ID").as_deref().and_then(BuildId::new);
-        Finding { path, cpv: text("CPV"), build_id, judgement }
+        let said = |key: &str| entry.and_then(|entry| entry.get(key));
+        let (cpv, build_id) = (said("CPV").and_then(CpvBuf::new), said("BUILD_ID").and_then(BuildId::new));
+        Finding { path, cpv, build_id, judgement }
     }
 
     fn line(&self) -> String {

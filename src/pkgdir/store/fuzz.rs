@@ -40,7 +40,7 @@ impl Place {
         let mut store = place.store();
         let at_risk = PATHS.map(|path| AtRisk {
             path: PkgPath::new(path).unwrap(),
-            cpv: "a/b-1".into(),
+            cpv: crate::portage::atom::CpvBuf::new("a/b-1").unwrap(),
             build_id: None,
             updates: vec!["move x/a x/b".into()],
             entry: format!("CPV: a/b-1\nPATH: {path}\n"),

@@ -14,6 +14,7 @@ use super::super::folder::{Folder, Identity, Opened};
 use super::commit::sync_folders;
 use super::journal::{Journal, Record, Remark};
 use super::{Caught, Net, Store, state, warn_of};
+use crate::portage::atom::CpvBuf;
 use crate::portage::names::{BuildId, PkgPath, SUFFIX};
 
 /// So many packages get their backups before the first flush, so that those that Portage meets first are safe at once.
@@ -35,7 +36,7 @@ pub(crate) struct AtRisk {
     /// Where it is.
     pub path: PkgPath,
     /// Category, name and version.
-    pub cpv: String,
+    pub cpv: CpvBuf,
     /// Its build id, if it has one.
     pub build_id: Option<BuildId>,
     /// The updates it needs, as they stand in the update files.
@@ -174,7 +175,7 @@ impl Store {
         let record = Record {
             path: package.path.clone(),
             held,
-            cpv: package.cpv.clone(),
+            cpv: Some(package.cpv.clone()),
             build_id: package.build_id,
             size: identity.size(),
             since,

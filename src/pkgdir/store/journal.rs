@@ -13,6 +13,7 @@ use super::super::error::PkgdirError;
 use super::super::fault;
 use super::super::folder::Folder;
 use super::replace_file;
+use crate::portage::atom::CpvBuf;
 use crate::portage::names::{BuildId, PkgPath};
 
 const JOURNAL: &str = "journal";
@@ -33,8 +34,9 @@ pub(crate) struct Record {
     pub path: PkgPath,
     /// Its name below the folder `held`.
     pub held: PkgPath,
-    /// Category, name and version.
-    pub cpv: String,
+    /// Category, name and version; none where only the file tells.
+    #[serde(deserialize_with = "readable_cpv")]
+    pub cpv: Option<CpvBuf>,
     /// Its build id, if it has one.
     pub build_id: Option<BuildId>,
     /// Its size in bytes.
@@ -74,6 +76,11 @@ impl From<Remembered> for Remark {
             Remembered::Whole { code, text } => Remark { code, text },
         }
     }
+}
+
+fn readable_cpv<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<CpvBuf>, D::Error> {
+    let text: Option<String> = Deserialize::deserialize(deserializer)?;
+    Ok(text.as_deref().and_then(CpvBuf::new))
 }
 
 /// A line of the journal.

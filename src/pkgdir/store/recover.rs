@@ -16,7 +16,7 @@ use super::staged::BESIDE_PREFIX;
 use super::state::State;
 use super::{Store, warn_of};
 use crate::portage::index::Entry;
-use crate::portage::names::{PkgPath, SUFFIX};
+use crate::portage::names::PkgPath;
 
 /// How deep the folders below `held` are looked through.
 const DEPTH: usize = 8;
@@ -211,8 +211,7 @@ impl Store {
 pub(super) fn unrecorded(state: &State, held: PkgPath) -> Option<Record> {
     let path = path_of_held(&held)?;
     let size = open_held(state, &held).ok()?.identity.size();
-    let cpv = path.as_str().strip_suffix(SUFFIX).unwrap_or_default().to_owned();
-    let (build_id, since, reason, updates, entry) = (None, 0, None, Vec::new(), String::new());
+    let (cpv, build_id, since, reason, updates, entry) = (None, None, 0, None, Vec::new(), String::new());
     Some(Record { path, held, cpv, build_id, size, since, reason, updates, entry })
 }
 

@@ -65,7 +65,7 @@ fn remark(text: &str) -> Remark {
 fn at_risk() -> AtRisk {
     AtRisk {
         path: path(PATH),
-        cpv: "a/b-1".into(),
+        cpv: crate::portage::atom::CpvBuf::new("a/b-1").unwrap(),
         build_id: crate::portage::names::BuildId::new("1"),
         updates: vec!["move x/a x/b".into()],
         entry: "CPV: a/b-1\nPATH: a/b/b-1-1.gpkg.tar\n".into(),

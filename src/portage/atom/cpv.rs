@@ -45,6 +45,57 @@ impl<'a> Cpv<'a> {
     }
 }
 
+/// The same with a text of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CpvBuf {
+    text: String,
+    /// The length of the category, in bytes.
+    category: usize,
+    /// The length of the package name, in bytes.
+    pn: usize,
+}
+
+impl CpvBuf {
+    /// Takes `text` apart; `None` if it is no full name.
+    #[must_use]
+    pub fn new(text: &str) -> Option<CpvBuf> {
+        let cpv = Cpv::parse(text)?;
+        Some(CpvBuf { text: text.to_owned(), category: cpv.category.len(), pn: cpv.pn.len() })
+    }
+
+    /// Its parts.
+    #[must_use]
+    pub fn parts(&self) -> Cpv<'_> {
+        let part = |from, to| self.text.get(from..to).unwrap_or_default();
+        let pn = self.category + 1;
+        let version = pn + self.pn + 1;
+        Cpv {
+            category: part(0, self.category),
+            pn: part(pn, pn + self.pn),
+            version: part(version, self.text.len()),
+            text: &self.text,
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl std::fmt::Display for CpvBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl serde::Serialize for CpvBuf {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
 /// A package's slot and sub-slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slot<'a> {
@@ -132,6 +183,8 @@ mod tests {
             assert_eq!(Cpv::parse(text), None, "{text:?}");
         }
         assert_eq!(Cpv::parse("a/1-2").map(|cpv| cpv.pn), Some("1"));
+        let owned = CpvBuf::new("dev-lang/python-exec-2.4.10-r0").unwrap();
+        assert_eq!(owned.parts(), cpv);
     }
 
     #[test]
