@@ -89,6 +89,8 @@ pub enum Command {
         #[arg(value_name = "PACKAGE", value_hint = ValueHint::FilePath)]
         packages: Vec<PathBuf>,
     },
+    /// Show on one screen what there is: packages by key, what is held, the net, the next sync; nothing is verified
+    Status,
     /// Check that signing, keys, hook, PKGDIR and index are in order, and say how to fix what is not
     Doctor,
     /// Sign again what a migrated key has signed (BINPKG_GPG_SIGNING_KEY_MIGRATION)
@@ -160,6 +162,7 @@ impl Command {
             Command::Apply { .. } => "apply",
             Command::Held { .. } => "held",
             Command::Verify { .. } => "verify",
+            Command::Status => "status",
             Command::Doctor => "doctor",
             Command::Rekey { .. } => "rekey",
             Command::Sign { .. } => "sign",

@@ -7,6 +7,7 @@ pub(crate) mod held;
 pub(crate) mod index;
 pub(crate) mod rekey;
 pub(crate) mod sign;
+pub(crate) mod status;
 pub(crate) mod verify;
 
 mod account;

@@ -425,7 +425,8 @@ pub(crate) fn bytes(count: u64) -> String {
 }
 
 /// A time span for people, in its largest unit.
-fn age(seconds: u64) -> String {
+#[must_use]
+pub(crate) fn age(seconds: u64) -> String {
     match seconds {
         0..60 => plural_of(seconds, "second"),
         60..3600 => plural_of(seconds / 60, "minute"),

@@ -8,6 +8,7 @@ use crate::cli::{Cli, Colour, Command, Common, HeldCommand, completions};
 use crate::commands::doctor::{self, Diagnosis};
 use crate::commands::index::{self, Correction};
 use crate::commands::sign::{self, Wanted};
+use crate::commands::status::{self, Overview};
 use crate::commands::verify::{self, Audit};
 use crate::commands::{Error, Run, apply, held, rekey};
 use crate::interrupt::Interrupt;
@@ -60,6 +61,7 @@ pub fn run(cli: &Cli) -> ExitCode {
 enum Answer {
     Report(Report),
     Audit(Audit),
+    Overview(Overview),
     Diagnosis(Diagnosis),
     Correction(Correction),
     Text(String),
@@ -70,6 +72,7 @@ impl Answer {
         match self {
             Answer::Report(report) => report.to_json(),
             Answer::Audit(audit) => audit.to_json(),
+            Answer::Overview(overview) => overview.to_json(),
             Answer::Diagnosis(diagnosis) => diagnosis.to_json(),
             Answer::Correction(correction) => correction.to_json(),
             Answer::Text(text) => serde_json::to_string(text),
@@ -80,6 +83,7 @@ impl Answer {
         match self {
             Answer::Report(report) => report.to_text(style, detail),
             Answer::Audit(audit) => audit.to_text(style, detail),
+            Answer::Overview(overview) => overview.to_text(style),
             Answer::Diagnosis(diagnosis) => diagnosis.to_text(style),
             Answer::Correction(correction) => correction.to_text(style, detail),
             Answer::Text(text) => text.clone(),
@@ -90,7 +94,9 @@ impl Answer {
     fn error(&self) -> Option<&str> {
         match self {
             Answer::Report(report) => report.error.as_deref(),
-            Answer::Audit(_) | Answer::Diagnosis(_) | Answer::Correction(_) | Answer::Text(_) => None,
+            Answer::Audit(_) | Answer::Overview(_) | Answer::Diagnosis(_) | Answer::Correction(_) | Answer::Text(_) => {
+                None
+            }
         }
     }
 
@@ -100,7 +106,7 @@ impl Answer {
             Answer::Audit(audit) => audit.exit_status(),
             Answer::Diagnosis(diagnosis) => diagnosis.exit_status(),
             Answer::Correction(correction) => correction.exit_status(),
-            Answer::Text(_) => 0,
+            Answer::Overview(_) | Answer::Text(_) => 0,
         }
     }
 }
@@ -150,6 +156,7 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, E
             Answer::Correction(index::index(&run(mode), scope)?)
         }
         Command::Verify { packages } => Answer::Audit(verify::audit(&run(mode), packages)?),
+        Command::Status => Answer::Overview(status::status(&run(mode))?),
         Command::Doctor => Answer::Diagnosis(doctor::diagnose(&run(mode))?),
         Command::Completions { .. } => Answer::Text(String::new()),
     })

@@ -1,16 +1,55 @@
-//! How many packages which key has signed, by what the packages say: what a key change has still to do. Nothing is
-//! verified here; `verify` does that.
+//! How many packages which key has signed, by what the packages say: what a key change has still to do, and what there
+//! is. Nothing is verified here; `verify` does that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
 use std::path::Path;
+
+use serde::Serialize;
 
 use super::{Error, Run};
 use crate::package::gpkg::Container;
 use crate::package::openpgp::{KeyError, Keyring, Owner, maker_of};
 use crate::pkgdir::Pkgdir;
 use crate::portage::fingerprint::{Fingerprint, KeyHandle};
+use crate::portage::names::PkgPath;
 use crate::portage::settings::{KeyMigration, Signing};
 use crate::report::plural;
+
+/// So many packages, and their bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Pile {
+    /// How many.
+    pub(super) packages: usize,
+    /// The size of their files.
+    pub(super) bytes: u64,
+}
+
+impl Pile {
+    /// One more.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.packages += 1;
+        self.bytes += bytes;
+    }
+
+    /// These and those.
+    pub(super) fn and(self, other: Pile) -> Pile {
+        Pile { packages: self.packages + other.packages, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// The packages of PKGDIR by what they say of themselves.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// By the key that the signature of the Manifest names.
+    pub(super) by_key: BTreeMap<KeyHandle, Pile>,
+    /// Those with no signature at all.
+    pub(super) unsigned: Pile,
+    /// Those that are no container, or whose signature names no key.
+    pub(super) unclear: Pile,
+    /// Where those lie that are not unsigned.
+    pub(super) signed: HashSet<PkgPath>,
+}
 
 /// The packages of one key.
 pub(super) struct Signers {
@@ -39,19 +78,24 @@ impl Run<'_> {
         let Some(signing) = keyring.signing() else { return Ok(Vec::new()) };
         let new = &signing.fingerprint;
         let mut signers = Vec::new();
-        for (key, count) in count(pkgdir)? {
-            let home = || keyring.home().unwrap_or(Path::new("")).to_owned();
-            let failed = |source| KeyError::Gpg { home: home(), action: "look up a key", source };
-            let owner = keyring.owner(&key).map_err(failed)?;
+        for (key, pile) in survey(pkgdir)?.by_key {
+            let owner = owner_of(keyring, &key)?;
             let migration = match &owner {
                 Owner::InHome(old) | Owner::SignedBefore(old) => pairs(&known, old.as_str(), new),
                 Owner::Expired => pairs(&known, key.as_str(), new),
                 Owner::Configured | Owner::Former | Owner::Other => String::new(),
             };
-            signers.push(Signers { key, owner, count, migration });
+            signers.push(Signers { key, owner, count: pile.packages, migration });
         }
         Ok(signers)
     }
+}
+
+/// Whose a key is.
+pub(super) fn owner_of(keyring: &Keyring, key: &KeyHandle) -> Result<Owner, Error> {
+    let home = || keyring.home().unwrap_or(Path::new("")).to_owned();
+    let failed = |source| KeyError::Gpg { home: home(), action: "look up a key", source };
+    Ok(keyring.owner(key).map_err(failed)?)
 }
 
 /// The pairs that are set, and one more.
@@ -60,20 +104,41 @@ fn pairs(known: &[KeyMigration], old: &str, new: &Fingerprint) -> String {
     others.chain([format!("{old}={new}")]).collect::<Vec<_>>().join(" ")
 }
 
-/// How many packages name which key in the signature of their Manifest.
-fn count(pkgdir: &Pkgdir) -> Result<BTreeMap<KeyHandle, usize>, Error> {
-    let mut counts: BTreeMap<KeyHandle, usize> = BTreeMap::new();
+/// Reads of every package whether it is signed, and which key the signature of its Manifest names. What goes away
+/// meanwhile is not there.
+pub(super) fn survey(pkgdir: &Pkgdir) -> Result<Survey, Error> {
+    let mut survey = Survey::default();
     for file in pkgdir.packages()? {
-        let shown = pkgdir.path().join(file.path.as_str());
-        let manifest = pkgdir.open_package(&file.path).ok().and_then(|opened| {
-            let container = Container::open(opened.file, &shown).ok()?;
-            container.manifest_bytes().ok()
-        });
-        if let Some(key) = manifest.and_then(|manifest| maker_of(&manifest)) {
-            *counts.entry(key).or_default() += 1;
+        let Ok(opened) = pkgdir.open_package(&file.path) else { continue };
+        let bytes = opened.identity.size();
+        match maker(opened.file, &pkgdir.path().join(file.path.as_str())) {
+            Maker::Nobody => {
+                survey.unsigned.add(bytes);
+                continue;
+            }
+            Maker::Key(key) => survey.by_key.entry(key).or_default().add(bytes),
+            Maker::Unclear => survey.unclear.add(bytes),
         }
+        survey.signed.insert(file.path);
     }
-    Ok(counts)
+    Ok(survey)
+}
+
+/// Who has signed a package, as it says.
+enum Maker {
+    Nobody,
+    Key(KeyHandle),
+    Unclear,
+}
+
+fn maker(file: File, shown: &Path) -> Maker {
+    let Ok(container) = Container::open(file, shown) else { return Maker::Unclear };
+    let key = container.manifest_bytes().ok().and_then(|manifest| maker_of(&manifest));
+    match (key, container.has_signatures()) {
+        (Some(key), _) => Maker::Key(key),
+        (None, Ok(false)) => Maker::Nobody,
+        (None, _) => Maker::Unclear,
+    }
 }
 
 impl Signers {

@@ -78,6 +78,8 @@ def shell(request, installed):
 # what is typed (Tab included) → what is run
 TYPED = {
     "ap\t": "apply",
+    "st\t": "status",
+    "status --js\t": "status --json",
     "apply --pret\t": "apply --pretend",
     "held re\t": "held retry",
     "held dr\t": "held drop",

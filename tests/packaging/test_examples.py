@@ -96,6 +96,12 @@ def doctor(lab, line):
     assert " * ok" in type_in(host(lab), line).out
 
 
+def status(lab, line):
+    """What waits is counted, in a shell."""
+    said = type_in(host(lab), line)
+    assert "the configured key" in said.out and "Next sync:" in said.out, said
+
+
 def pretend(lab, line):
     prefix = host(lab)
     publish(prefix)
@@ -173,6 +179,7 @@ def in_the_table(lab, line):
 
 SCENES = {
     "binpkg-resign doctor": doctor,
+    "binpkg-resign status": status,
     "binpkg-resign apply --pretend": pretend,
     "git -C /var/db/repos/gentoo pull && binpkg-resign apply": in_the_table,
     "EMERGE_DEFAULT_OPTS=--package-moves=n emerge-webrsync && binpkg-resign apply": webrsync,
