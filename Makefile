@@ -17,10 +17,11 @@ TESTED := --locked --features fault-injection
 # The tests run side by side, one process a core.
 PYTEST_JOBS ?= auto
 
-.PHONY: help setup build release test test-rust test-portage test-full lint demo bench fuzz
+.PHONY: help setup build release test test-rust test-portage test-full lint demo readme bench fuzz
 
 help:
 	@echo 'make demo       what this does, shown with the real Portage in a throw-away prefix'
+	@echo 'make readme     the same, and its transcript into README.md'
 	@echo 'make build      the program, for testing (release: optimised)'
 	@echo 'make test       everything, with its own set-up (test-full: at full size)'
 	@echo 'make lint       formatting, clippy, shellcheck'
@@ -92,6 +93,10 @@ lint: setup
 
 demo: setup build
 	@target/portage-$(PORTAGE_NEWEST)/bin/python -m tests.lab.demo
+
+# README.md quotes the demo's transcript; a test sees where it has become another one.
+readme: setup build
+	target/portage-$(PORTAGE_NEWEST)/bin/python -m tests.lab.demo --quote
 
 bench: setup release
 	$(CARGO) bench --locked --bench micro

@@ -258,9 +258,9 @@ impl Text<'_> {
         }
         if counts.restored > 0 {
             let text = format!(
-                "{} {} by Portage's update pass while no hook ran before it: `binpkg-resign doctor` says how to be in time",
+                "{} {} that Portage's update pass had removed while no hook ran before it: `binpkg-resign doctor` says how to be in time",
                 plural(counts.restored, "package", "packages"),
-                self.verb("brought back that was removed", "to be brought back that was removed")
+                self.verb("brought back", "to be brought back")
             );
             self.line(Level::Warning, &text);
         }
