@@ -21,6 +21,7 @@ sys.path.insert(0, str(TOP))
 
 from benches.limits import agent_limit, bare_command  # noqa: E402
 from benches.measure import ROWS, SHARED, measured, row, timed  # noqa: E402
+from benches.protect import part_protect  # noqa: E402
 from benches.unsigned import part_index, part_unsigned  # noqa: E402
 from tests.lab import Prefix, Session, files_of  # noqa: E402
 from tests.lab.packages import package  # noqa: E402
@@ -193,6 +194,7 @@ PARTS = {
     "sign": part_sign,
     "unsigned": part_unsigned,
     "index": part_index,
+    "protect": part_protect,
     "growth": part_growth,
     "large": part_large,
 }
@@ -205,6 +207,7 @@ def main():
     parser.add_argument("--script-packages", type=int, default=400)
     parser.add_argument("--unsigned", type=int, default=1000, help="packages that nobody has signed")
     parser.add_argument("--listed", type=int, default=10000, help="packages of which the index is made")
+    parser.add_argument("--concerned", type=int, default=20000, help="packages concerned that cannot be signed")
     parser.add_argument("--repeat", type=int, default=3, help="runs of ours, of which the median counts")
     parser.add_argument("--index", type=int, default=60000)
     parser.add_argument("--large", type=int, default=2048, help="MiB")
