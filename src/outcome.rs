@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::package::Misnamed;
 use crate::package::gpkg::GpkgError;
-use crate::package::openpgp::{KeyError, SignError, VerifyError};
+use crate::package::openpgp::{GpgError, KeyError, SignError, VerifyError};
 use crate::package::verify::Refusal;
 use crate::pkgdir::PkgdirError;
 use crate::pkgdir::agreement::Disagreement;
@@ -220,6 +220,24 @@ impl Reason {
             Reason::GivenUp => "given-up",
             Reason::UnderWay => "under-way",
             Reason::Remembered(remark) => &remark.code,
+        }
+    }
+
+    /// Whether nothing is wrong but that the run was ended.
+    #[must_use]
+    pub(crate) fn is_interruption(&self) -> bool {
+        match self {
+            Reason::Interrupted => true,
+            Reason::Sign(error) => {
+                matches!(**error, SignError::Interrupted | SignError::Verify(VerifyError::Interrupted))
+            }
+            Reason::Gpg(error) => matches!(**error, VerifyError::Interrupted),
+            Reason::Refused(refusal) => matches!(**refusal, Refusal::Gpg(VerifyError::Interrupted)),
+            Reason::Key(error) => {
+                matches!(**error, KeyError::Gpg { source: GpgError::Interrupted, .. })
+            }
+            Reason::Pkgdir(error) => matches!(**error, PkgdirError::Interrupted { .. }),
+            _ => false,
         }
     }
 

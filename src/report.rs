@@ -349,7 +349,9 @@ impl Text<'_> {
         self.line(Level::Error, &text);
         self.by_reason(&held);
         if !self.report.pretend {
-            self.line(Level::Error, "When that is fixed, run `binpkg-resign held retry`; nothing needs to be rebuilt.");
+            let ended = |package: &&Outcome| package.reason.as_ref().is_some_and(Reason::is_interruption);
+            let when = if held.iter().all(ended) { "To go on" } else { "When that is fixed" };
+            self.line(Level::Error, &format!("{when}, run `binpkg-resign held retry`; nothing needs to be rebuilt."));
         }
     }
 

@@ -94,7 +94,7 @@ pub enum SignatureFault {
     #[error("it had expired, or was made after the key had")]
     Expired,
     /// It is not over these bytes, or too weak.
-    #[error("{0}")]
+    #[error("it does not fit these bytes, is broken, or too weak (gpg: {0})")]
     Bad(String),
     /// It could not be checked, though its key should be known.
     #[error("it could not be checked: {0}")]

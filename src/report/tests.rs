@@ -95,6 +95,20 @@ fn little_is_said_where_little_was_done() {
 }
 
 #[test]
+fn a_run_that_was_ended_has_nothing_to_be_fixed() {
+    let held = |name, reason| outcome(name, OutcomeKind::Held, Some(reason));
+    let signing = || Reason::Sign(Arc::new(crate::package::openpgp::SignError::Interrupted));
+    let mut outcomes = vec![held("one", Reason::Interrupted), held("two", signing())];
+    insta::assert_snapshot!(
+        "interrupted",
+        report("apply", Mode::Real, outcomes.clone()).to_text(Style::Plain, Detail::Normal)
+    );
+    outcomes.push(held("three", no_space()));
+    let text = report("apply", Mode::Real, outcomes).to_text(Style::Plain, Detail::Normal);
+    assert!(text.contains("When that is fixed, run"), "{text}");
+}
+
+#[test]
 fn held_packages_are_listed_and_given_up() {
     let given_up = outcome("held", OutcomeKind::Skipped, Some(Reason::GivenUp));
     all_ways("held-none", &report("held", Mode::Real, Vec::new()));

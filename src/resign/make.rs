@@ -136,7 +136,7 @@ impl Crew<'_> {
         if let Some(problem) = self.keyring.problem() {
             return Err(Reason::Key(problem));
         }
-        if self.command.terminal().is_some() {
+        if self.command.asks_a_person() && !self.keyring.asks_nobody() {
             // one line before gpg asks, if it has to
             let key = self.keyring.user_id();
             log::warn!("binary packages are to be signed again with the key of {key}, which may need its passphrase");

@@ -4,10 +4,13 @@ import fcntl
 import json
 import os
 import pty
+import shutil
 import subprocess
 import termios
 
 import pytest
+
+from tests.lab.terminal import Terminal
 
 from .homes import PASSPHRASE, ring
 from .scene import Answer, Scene
@@ -166,3 +169,62 @@ def test_the_person_is_told_why(lab):
     in_state(keys.home, "terminal")
     _, seen, _ = at_a_terminal(scene, "apply")
     assert "passphrase" in seen.splitlines()[0], seen
+
+
+def test_a_person_who_refuses_is_somebody(lab):
+    """What the person did is said, not that nobody is there."""
+    keys = ring(lab, "ed25519-locked")
+    scene = Scene(lab, keys, ["ours"])
+    in_state(keys.home, "cancelled")
+    status, seen, _ = at_a_terminal(scene, "apply")
+    assert status == 1 and "the passphrase was asked for and not given (gpg: Operation cancelled)" in seen, seen
+    assert "nobody is there" not in seen
+
+
+def test_a_terminal_that_the_pinentry_cannot_use(lab):
+    """Somebody is there, and is told what to do about it."""
+    keys = ring(lab, "ed25519-locked")
+    scene = Scene(lab, keys, ["ours"])
+    in_state(keys.home, "killed")
+    status, seen, _ = at_a_terminal(scene, "apply")
+    assert status == 1 and "could not be asked for on this terminal (gpg: Inappropriate ioctl" in seen, seen
+    assert "nobody is there" not in seen and seen.count("Inappropriate ioctl") == 1
+
+
+@pytest.mark.parametrize("agent", ["running", "killed"])
+def test_nobody_is_warned_of_a_passphrase_that_there_is_none_of(lab, agent):
+    """Whether the agent runs and tells, or only the file of the key does."""
+    keys = ring(lab, "ed25519")
+    scene = Scene(lab, keys, ["ours"])
+    in_state(keys.home, agent)
+    status, seen, _ = at_a_terminal(scene, "apply")
+    assert status == 0 and "passphrase" not in seen, seen
+
+
+def test_a_passphrase_that_the_agent_knows(lab):
+    """Nobody is asked, so nobody is warned."""
+    keys = ring(lab, "ed25519-locked")
+    scene = Scene(lab, keys, ["ours"])
+    in_state(keys.home, "cached")
+    status, seen, _ = at_a_terminal(scene, "apply")
+    assert status == 0 and "passphrase" not in seen, seen
+
+
+@pytest.mark.parametrize("key", ["\t\t\r", "\x03"], ids=["the button", "Ctrl-C"])
+def test_a_person_cancels_a_real_pinentry(lab, key):
+    """pinentry-curses on the terminal; not in `homes`, whose pinentries answer by themselves."""
+    program = shutil.which("pinentry-curses")
+    if not program:
+        pytest.skip("skipped: there is no pinentry-curses")
+    keys = ring(lab, "ed25519-locked")
+    scene = Scene(lab, keys, ["ours"])
+    keys.home.kill_agent()
+    keys.home.configure(f"pinentry-program {program}")
+    argv = ["binpkg-resign", "--prefix", scene.prefix.path, "apply"]
+    environment = scene.prefix.environment() | {"TERM": "xterm"}
+    with Terminal(argv, environment, scene.prefix.path) as terminal:
+        terminal.until(lambda seen: "Cancel" in seen)
+        terminal.type(key)
+        status = terminal.end(60)
+    assert status in (1, 130) and "nobody is there" not in terminal.seen, terminal.seen
+    assert scene.held("ours"), terminal.seen

@@ -126,6 +126,7 @@ def test_a_signal_ends_the_waiting(scene):
     finally:
         os.kill(pid, signal.SIGCONT)
     assert all(scene.held(name) == scene.before[name] for name in ours(scene)), said
+    assert "To go on, run" in said and "fixed" not in said, said
 
 
 @pytest.mark.parametrize("lock", ["gnupg_spawn_agent_sentinel.lock", "pubring.kbx.lock"])

@@ -48,6 +48,7 @@ def test_a_signal_while_it_waits_for_portages_lock(lab, layout, number):
         child.send_signal(number)
         said = end(child)
     assert said.status == 128 + number, said
+    assert "To go on, run `binpkg-resign held retry`" in said.text and "fixed" not in said.text, said
     prefix.update_pass()
     assert not builds.missing(prefix), said
     assert len(held_files(prefix)) == 5, said

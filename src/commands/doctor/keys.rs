@@ -68,7 +68,11 @@ fn signers(doctor: &mut Doctor, run: &Run<'_>, keyring: &Keyring) -> Result<(), 
 pub(crate) fn expiry(keyring: &Keyring) -> Option<String> {
     let expires = keyring.signing()?.signing_expires(keyring.exact())?;
     let left = expires.duration_since(SystemTime::now()).ok()?;
-    (left < SOON).then(|| format!("the signing key expires in {} days", left.as_secs() / 86400))
+    (left < SOON).then(|| match left.as_secs() / 86400 {
+        0 => "the signing key expires within a day".to_owned(),
+        1 => "the signing key expires in 1 day".to_owned(),
+        days => format!("the signing key expires in {days} days"),
+    })
 }
 
 /// Whether the card with the key is there, and nothing is lost by trying it.
@@ -95,7 +99,8 @@ fn card(doctor: &mut Doctor, signing: &Signing, name: &str, serial: &str) -> boo
     }
     match found.tries_left {
         Some(left) if left < ALL_TRIES => {
-            let text = format!("a wrong PIN was given to the card, {left} tries are left; no signature is tried");
+            let tries = if left == 1 { "one try is".to_owned() } else { format!("{left} tries are") };
+            let text = format!("a wrong PIN was given to the card, {tries} left; no signature is tried");
             let fix = "sign something in a terminal with the right PIN, which sets the counter back; if the signing \
                        command has the PIN from a file, correct that";
             doctor.problem("card", text, fix);

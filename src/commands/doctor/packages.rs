@@ -54,7 +54,11 @@ fn agreement(doctor: &mut Doctor, pkgdir: &Pkgdir, index: &PackageIndex) -> Resu
     let unlisted: Vec<&PkgPath> =
         files.iter().map(|file| &file.path).filter(|path| !listed.contains(path.as_str())).collect();
     if let Some(first) = wrong.first() {
-        let text = format!("the index does not agree with {} of {} packages ({first} …)", wrong.len(), listed.len());
+        let text = format!(
+            "the index does not agree with {} of its {} ({first} …)",
+            wrong.len(),
+            plural(listed.len(), "package", "packages")
+        );
         doctor.problem("index", text, "`binpkg-resign index` corrects it; `binpkg-resign verify` looks closer");
     } else if let Some(first) = unlisted.first() {
         let files = plural(unlisted.len(), "package file is", "package files are");

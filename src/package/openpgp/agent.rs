@@ -20,6 +20,24 @@ pub(super) fn ask(home: &Path, commands: &[&str]) -> Option<String> {
     (talk.ended == Ended::ByItself).then(|| String::from_utf8_lossy(&talk.out).into_owned())
 }
 
+/// Whether a key signs without anybody's passphrase: it has none, or the agent knows it. A key that neither the agent nor
+/// a file of the home tells of may ask.
+pub(super) fn asks_nobody(home: &Path, keygrip: &str) -> bool {
+    let answer = ask(home, &[&format!("KEYINFO {keygrip}")]).unwrap_or_default();
+    let info = answer.lines().find_map(|line| line.strip_prefix("S KEYINFO ")?.strip_prefix(keygrip));
+    if let Some(info) = info {
+        let [kind, _serial, _id, cached, protection, ..] = info.split_whitespace().collect::<Vec<_>>()[..] else {
+            return false;
+        };
+        return kind == "D" && (cached == "1" || protection == "C");
+    }
+    let file = home.join(format!("private-keys-v1.d/{keygrip}.key"));
+    // `private-key` by itself; one with a passphrase is a `protected-private-key`, a stub for a card a `shadowed-` one
+    let key = std::fs::read(file).unwrap_or_default();
+    let has = |word: &[u8]| key.windows(word.len()).any(|window| window == word);
+    has(b"private-key") && !has(b"protected-private-key") && !has(b"shadowed-private-key")
+}
+
 /// Whether the agent is another machine's, through its extra socket: it signs, and does not tell which keys it has.
 pub(super) fn is_elsewhere(home: &Path) -> bool {
     ask(home, &["GETINFO restricted"]).is_some_and(|answer| answer.starts_with("OK"))

@@ -107,11 +107,11 @@ impl Certificate {
         }
     }
 
-    /// The card with the key that signs, where that is on one: `exact`, or else the newest that can.
+    /// The key that signs: `exact`, or else the newest that can.
     #[must_use]
-    pub fn card(&self, exact: Option<&Fingerprint>) -> Option<&str> {
+    pub fn signing_key(&self, exact: Option<&Fingerprint>) -> Option<&KeyFacts> {
         let signs = |key: &&KeyFacts| key.signs && exact.is_none_or(|exact| *exact == key.fingerprint);
-        self.keys.iter().rfind(signs)?.card.as_deref()
+        self.keys.iter().rfind(signs)
     }
 
     /// Whether a user id of it has this mail address, or is this.
@@ -273,8 +273,11 @@ mod tests {
         let facts: Vec<_> = certificate.keys.iter().map(|key| (key.signs, key.revoked, key.secret)).collect();
         assert_eq!(facts, [(true, false, true), (true, true, true), (false, false, false)]);
         assert_eq!(certificate.keys[1].card.as_deref(), Some("D2760001240103040006123456780000"));
-        assert_eq!(certificate.card(None), Some("D2760001240103040006123456780000"));
-        assert_eq!(certificate.card(Some(&certificate.fingerprint)), None);
+        assert_eq!(
+            certificate.signing_key(None).and_then(|key| key.card.as_deref()),
+            Some("D2760001240103040006123456780000")
+        );
+        assert_eq!(certificate.signing_key(Some(&certificate.fingerprint)).and_then(|key| key.card.as_deref()), None);
         assert!(certificate.keys[0].expires.is_some() && certificate.keys[1].expires.is_none());
         let key = |name: &str| certificate.key_set_as(name).map(|key| key.fingerprint.as_str());
         let primary = Some("A0E82346BDC178E4EC8BB594BC6B7A03F2E92BDB");

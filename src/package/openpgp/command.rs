@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::gpg::plain_words;
-use super::reasons::{Cause, last_words};
+use super::reasons::Cause;
 use super::refusal::Refusals;
 use super::sign::{Kind, SignError};
 use super::talk::{Ended, Patience, converse};
@@ -87,8 +87,9 @@ impl SigningCommand {
         self.terminal.as_deref()
     }
 
-    /// Whether a person would be asked for the passphrase.
-    fn asks_a_person(&self) -> bool {
+    /// Whether a person would be asked for the passphrase, if the key has one.
+    #[must_use]
+    pub fn asks_a_person(&self) -> bool {
         self.terminal.is_some() && !self.detached.iter().any(|word| word.contains("loopback"))
     }
 
@@ -132,12 +133,8 @@ impl SigningCommand {
                 Ok(talk.out)
             }
             Ended::ByItself => {
-                let words = last_words(&talk.err);
-                let mut cause = Cause::of(&words);
-                if cause == Cause::Cancelled && self.terminal.is_none() {
-                    // what pinentry-tty says where there is no terminal
-                    cause = Cause::Locked;
-                }
+                let (cause, words) = Cause::told_by(&talk.err);
+                let cause = cause.seen_from(self.terminal());
                 self.give_up_after(cause, &words);
                 Err(SignError::Failed { program: self.program(), status: talk.status, words, cause, card: None })
             }
@@ -154,7 +151,7 @@ impl SigningCommand {
     fn give_up_after(&self, cause: Cause, words: &str) {
         match cause {
             // asking again for each package costs a second each, and a person's patience
-            Cause::Locked | Cause::Cancelled | Cause::NoCard | Cause::NoAgent | Cause::Blocked => {
+            Cause::Locked | Cause::Unasked | Cause::Cancelled | Cause::NoCard | Cause::NoAgent | Cause::Blocked => {
                 self.given_up.store(true, Ordering::Relaxed);
             }
             Cause::Refused => {

@@ -271,7 +271,14 @@ impl Keyring {
     /// The serial number of the card with the key that signs, where it is on one.
     #[must_use]
     pub fn card(&self) -> Option<&str> {
-        self.signing.as_ref()?.card(self.exact())
+        self.signing.as_ref()?.signing_key(self.exact())?.card.as_deref()
+    }
+
+    /// Whether it is known that nobody will be asked for a passphrase or PIN when the key signs.
+    #[must_use]
+    pub fn asks_nobody(&self) -> bool {
+        let key = self.signing.as_ref().and_then(|signing| signing.signing_key(self.exact()));
+        self.home().zip(key).is_some_and(|(home, key)| agent::asks_nobody(home, &key.keygrip))
     }
 
     /// The certificate of ours, signing or migrated, that has the key `id`.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 pub enum Cause {
     /// A passphrase or PIN is needed, and nobody is there to type it.
     Locked,
-    /// Somebody was asked for it, and refused.
+    /// Somebody is there, and could not be asked for it.
+    Unasked,
+    /// Somebody was asked for it, and refused, or did nothing.
     Cancelled,
     /// The passphrase or PIN was wrong. On a card each such try counts.
     Refused,
@@ -44,7 +46,7 @@ const WORDS: [(&str, Cause); 21] = [
     ("Inappropriate ioctl", Cause::Locked),
     ("No pinentry", Cause::Locked),
     ("batchmode", Cause::Locked),
-    ("Timeout", Cause::Locked),
+    ("Timeout", Cause::Cancelled),
     ("Operation cancelled", Cause::Cancelled),
     ("connect to the agent", Cause::NoAgent),
     ("No agent running", Cause::NoAgent),
@@ -53,9 +55,26 @@ const WORDS: [(&str, Cause); 21] = [
 ];
 
 impl Cause {
-    /// The cause that a command's last words tell.
-    pub(super) fn of(words: &str) -> Cause {
-        WORDS.iter().find(|(said, _)| words.contains(said)).map_or(Cause::Other, |(_, cause)| *cause)
+    /// The cause that the words of a failed command tell, and those of its words that do.
+    pub(super) fn told_by(stderr: &[u8]) -> (Cause, String) {
+        let lines = lines_of(stderr);
+        let telling =
+            WORDS.iter().find_map(|(said, cause)| Some((*cause, lines.iter().find(|line| line.contains(said))?)));
+        match telling {
+            Some((cause, line)) => (cause, line.clone()),
+            None if lines.is_empty() => (Cause::Other, "it printed nothing".to_owned()),
+            None => (Cause::Other, lines.join("; ")),
+        }
+    }
+
+    /// The same cause where somebody sits at the terminal or, with none, nobody does.
+    pub(super) fn seen_from(self, terminal: Option<&str>) -> Cause {
+        match (self, terminal) {
+            (Cause::Locked, Some(_)) => Cause::Unasked,
+            // what pinentry-tty says where there is no terminal, and others when nobody answers
+            (Cause::Cancelled, None) => Cause::Locked,
+            (cause, _) => cause,
+        }
     }
 
     /// The cause in plain words, and what to do about it; nothing where only the command's own words tell.
@@ -64,6 +83,10 @@ impl Cause {
             Cause::Locked => (
                 "the key is locked and nobody is there to type its passphrase",
                 "unlock it (sign something in a terminal)",
+            ),
+            Cause::Unasked => (
+                "the key is locked and its passphrase could not be asked for on this terminal",
+                "choose a pinentry that can (`eselect pinentry`), or unlock the key elsewhere",
             ),
             Cause::Cancelled => ("the passphrase was asked for and not given", "have it at hand to unlock the key"),
             Cause::Refused => (
@@ -88,19 +111,19 @@ impl Cause {
     }
 }
 
-/// What a failed command said last: without what comes before it in gpg's lines, and once.
-pub(super) fn last_words(stderr: &[u8]) -> String {
+/// What a failed command said last: without what comes before it in gpg's lines, and each thing once.
+fn lines_of(stderr: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(stderr);
-    let mut lines: Vec<&str> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("[GNUPG:]")) {
         let line = line.strip_prefix("gpg: ").unwrap_or(line);
         let line = line.split_once(" failed: ").map_or(line, |(_, why)| why);
-        if !lines.contains(&line) {
-            lines.push(line);
+        if !lines.iter().any(|said| said.ends_with(line)) {
+            lines.push(line.to_owned());
         }
     }
-    let tail = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();
-    if tail.is_empty() { "it printed nothing".to_owned() } else { tail.join("; ") }
+    // what comes last is why it failed
+    lines.split_off(lines.len().saturating_sub(3))
 }
 
 /// Where gpg's configuration of a home, or of the whole machine, has one of these options.
@@ -122,13 +145,55 @@ mod tests {
 
     #[test]
     fn words_are_shortened_and_understood() {
-        let stderr = b"gpg: signing failed: Inappropriate ioctl for device\n\
-            gpg: [stdin]: clear-sign failed: Inappropriate ioctl for device\n";
-        assert_eq!(last_words(stderr), "Inappropriate ioctl for device");
-        assert_eq!(Cause::of(&last_words(stderr)), Cause::Locked);
-        assert_eq!(last_words(b"\n"), "it printed nothing");
-        assert_eq!(last_words(b"the card is busy today\n"), "the card is busy today");
-        assert_eq!(Cause::of("the card is busy today"), Cause::Other);
-        assert_eq!(Cause::of("Bad PIN"), Cause::Refused);
+        let told = |stderr: &str| Cause::told_by(stderr.as_bytes());
+        for (stderr, cause, words) in [
+            (
+                "gpg: WARNING: unsafe permissions on homedir '/home'\ngpg: signing failed: Inappropriate ioctl for device\n\
+                 gpg: [stdin]: clear-sign failed: Inappropriate ioctl for device\n",
+                Cause::Locked,
+                "Inappropriate ioctl for device",
+            ),
+            (
+                "gpg: skipped \"ours\": No secret key\ngpg: signing failed: No secret key\n",
+                Cause::NoSecretKey,
+                "skipped \"ours\": No secret key",
+            ),
+            ("gpg: signing failed: Bad PIN\n", Cause::Refused, "Bad PIN"),
+            ("the card is busy today\ncome again\n", Cause::Other, "the card is busy today; come again"),
+            ("\n", Cause::Other, "it printed nothing"),
+        ] {
+            assert_eq!(told(stderr), (cause, words.to_owned()));
+        }
+    }
+
+    #[test]
+    fn whether_somebody_is_there_makes_a_difference() {
+        let terminal = Some("/dev/pts/1");
+        assert_eq!(Cause::Cancelled.seen_from(terminal), Cause::Cancelled);
+        assert_eq!(Cause::Cancelled.seen_from(None), Cause::Locked);
+        assert_eq!(Cause::Locked.seen_from(terminal), Cause::Unasked);
+        assert_eq!(Cause::Locked.seen_from(None), Cause::Locked);
+        assert_eq!(Cause::Refused.seen_from(terminal), Cause::Refused);
+    }
+
+    #[test]
+    fn every_cause_is_explained_in_plain_words() {
+        let causes = [
+            Cause::Locked,
+            Cause::Unasked,
+            Cause::Cancelled,
+            Cause::Refused,
+            Cause::Blocked,
+            Cause::NoCard,
+            Cause::NoSecretKey,
+            Cause::Expired,
+            Cause::Configuration,
+            Cause::NoAgent,
+        ];
+        let told: Vec<String> = (causes.iter())
+            .filter_map(|cause| cause.explained().map(|(cause, advice)| format!("{cause}; {advice}")))
+            .collect();
+        insta::assert_snapshot!("causes", told.join("\n"));
+        assert_eq!(Cause::Other.explained(), None);
     }
 }

@@ -89,7 +89,8 @@ impl SignError {
     /// Whether a passphrase or PIN at hand would have helped.
     #[must_use]
     pub fn wants_a_passphrase(&self) -> bool {
-        let locked = |cause: &Cause| matches!(cause, Cause::Locked | Cause::Cancelled | Cause::Refused);
+        let locked =
+            |cause: &Cause| matches!(cause, Cause::Locked | Cause::Unasked | Cause::Cancelled | Cause::Refused);
         match self {
             SignError::TimedOut { why, .. } => why.is_none(),
             SignError::Failed { cause, .. } => locked(cause),
@@ -220,7 +221,7 @@ impl<'run> Signer<'run> {
         let keyring = self.verifier.keyring();
         let wanted = keyring.card()?;
         let number = Card::printed(wanted);
-        let locked = matches!(cause, Cause::Locked | Cause::Cancelled);
+        let locked = matches!(cause, Cause::Locked | Cause::Unasked | Cause::Cancelled);
         if !locked && !matches!(cause, Cause::NoCard | Cause::NoSecretKey | Cause::Other | Cause::Refused) {
             return None;
         }
@@ -232,7 +233,11 @@ impl<'run> Signer<'run> {
                     "the card {number} with the key is not there, another one is ({other}); insert the right one"
                 ))
             }
+            Some(_) if cause == Cause::Cancelled => {
+                Some(format!("the PIN of the card {number} was asked for and not given; have it at hand"))
+            }
             Some(card) if cause == Cause::Refused => Some(match card.tries_left {
+                Some(1) => format!("the PIN of the card {number} is wrong, one try is left; correct it"),
                 Some(left) => format!("the PIN of the card {number} is wrong, {left} tries are left; correct it"),
                 None => format!("the PIN of the card {number} is wrong; correct it"),
             }),

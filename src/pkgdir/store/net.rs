@@ -197,7 +197,8 @@ impl Net {
             }
         }
         if failed_links > 0 {
-            log::warn!("{failed_links} packages have no link in the safety net {}", self.folder.path().display());
+            let packages = if failed_links == 1 { "1 package has" } else { &format!("{failed_links} packages have") };
+            log::warn!("{packages} no link in the safety net {}", self.folder.path().display());
         }
         if list.iter().any(|caught| caught.reflink.is_some()) {
             let path = self.folder.path();

@@ -57,7 +57,7 @@ impl Store {
     /// It cannot be finished now either.
     pub(crate) fn finish_interrupted_batch(&mut self) -> Result<(), PkgdirError> {
         let Some(note) = CommitNote::read(&self.state.folder)? else { return Ok(()) };
-        log::info!("finishing a batch of {} packages that was interrupted", note.items.len());
+        log::info!("finishing a batch that was interrupted, of packages: {}", note.items.len());
         let lock = self.lock_index()?;
         self.finish_batch(&note, &lock)
     }
