@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Error, Mode, Run};
 use crate::pkgdir::Pkgdir;
-use crate::pkgdir::renewal::{Change, Renewal, Renewer, Scope, Stray, What, Wrong};
+use crate::pkgdir::renewal::{BlockChange, Renewal, Renewer, Scope, Stray, What, Wrong};
 use crate::portage::atom::CpvBuf;
 use crate::portage::index::PackageIndex;
 use crate::portage::names::BuildId;
@@ -21,7 +21,7 @@ pub(crate) struct Correction {
     command: &'static str,
     status: Status,
     packages: Vec<Corrected>,
-    counts: Counts,
+    counts: BlockCounts,
     seconds: f64,
     pretend: bool,
     error: Option<String>,
@@ -51,14 +51,14 @@ struct Corrected {
     path: String,
     cpv: Option<CpvBuf>,
     build_id: Option<BuildId>,
-    outcome: Outcome,
-    reason: Option<Reason>,
+    outcome: BlockOutcome,
+    reason: Option<BlockReason>,
 }
 
 /// What becomes of a block or file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Outcome {
+enum BlockOutcome {
     /// A file that was not in the index is.
     Listed,
     /// Its block is made anew.
@@ -70,13 +70,13 @@ enum Outcome {
 }
 
 #[derive(Debug, Serialize)]
-struct Reason {
+struct BlockReason {
     code: &'static str,
     text: String,
 }
 
 #[derive(Debug, Default, Serialize)]
-struct Counts {
+struct BlockCounts {
     listed: usize,
     renewed: usize,
     dropped: usize,
@@ -95,11 +95,11 @@ pub(crate) fn index(run: &Run<'_>, scope: Scope) -> Result<Correction, Error> {
     };
     let packages: Vec<Corrected> = changes.into_iter().map(Corrected::of).collect();
     let count = |outcome| packages.iter().filter(|package| package.outcome == outcome).count();
-    let counts = Counts {
-        listed: count(Outcome::Listed),
-        renewed: count(Outcome::Renewed),
-        dropped: count(Outcome::Dropped),
-        refused: count(Outcome::Refused),
+    let counts = BlockCounts {
+        listed: count(BlockOutcome::Listed),
+        renewed: count(BlockOutcome::Renewed),
+        dropped: count(BlockOutcome::Dropped),
+        refused: count(BlockOutcome::Refused),
     };
     let status = match fate {
         _ if counts.refused > 0 => Status::Incomplete,
@@ -112,7 +112,7 @@ pub(crate) fn index(run: &Run<'_>, scope: Scope) -> Result<Correction, Error> {
     Ok(Correction { command: "index", status, packages, counts, seconds, pretend, error: None, fate })
 }
 
-fn correct(run: &Run<'_>, pkgdir: &Pkgdir, scope: Scope) -> Result<(Vec<Change>, Fate), Error> {
+fn correct(run: &Run<'_>, pkgdir: &Pkgdir, scope: Scope) -> Result<(Vec<BlockChange>, Fate), Error> {
     let codec = run.codec()?;
     let header = run.settings.index_header()?;
     let renewer = Renewer {
@@ -136,7 +136,7 @@ fn correct(run: &Run<'_>, pkgdir: &Pkgdir, scope: Scope) -> Result<(Vec<Change>,
     };
     let index = there.unwrap_or_else(|| PackageIndex::new(header.clone()));
     let Some(Renewal { changes, .. }) = renewer.renew(index)? else { return Ok((Vec::new(), Fate::Interrupted)) };
-    if changes.iter().any(Change::is_done) && fate != Fate::Made {
+    if changes.iter().any(BlockChange::is_done) && fate != Fate::Made {
         fate = Fate::Corrected;
     }
     // what a run left that was cut short may have to be finished
@@ -149,7 +149,7 @@ fn correct(run: &Run<'_>, pkgdir: &Pkgdir, scope: Scope) -> Result<(Vec<Change>,
         // another program may have written it meanwhile; what has been read counts as long as it is what it was
         let index = there.unwrap_or_else(|| PackageIndex::new(header));
         let Some(Renewal { index, changes }) = renewer.renew(index)? else { return Ok(None) };
-        if fate == Fate::Agrees && changes.iter().any(Change::is_done) {
+        if fate == Fate::Agrees && changes.iter().any(BlockChange::is_done) {
             fate = Fate::Corrected;
         }
         last = Some(changes);
@@ -163,22 +163,28 @@ fn correct(run: &Run<'_>, pkgdir: &Pkgdir, scope: Scope) -> Result<(Vec<Change>,
 }
 
 impl Corrected {
-    fn of(change: Change) -> Corrected {
+    fn of(change: BlockChange) -> Corrected {
         let said = |key: &str| change.entry.as_ref().and_then(|entry| entry.get(key));
         let (cpv, build_id) = (said("CPV").and_then(CpvBuf::new), said("BUILD_ID").and_then(BuildId::new));
         let (outcome, reason) = match &change.what {
-            What::Listed => (Outcome::Listed, None),
-            What::Renewed(wrong) => (Outcome::Renewed, Some(Reason { code: code(wrong), text: wrong.to_string() })),
+            What::Listed => (BlockOutcome::Listed, None),
+            What::Renewed(wrong) => {
+                (BlockOutcome::Renewed, Some(BlockReason { code: code(wrong), text: wrong.to_string() }))
+            }
             What::Dropped(stray) => {
                 let code = match stray {
                     Stray::Missing => "missing",
                     Stray::Astray => "astray",
                     Stray::Twice => "twice",
                 };
-                (Outcome::Dropped, Some(Reason { code, text: stray.to_string() }))
+                (BlockOutcome::Dropped, Some(BlockReason { code, text: stray.to_string() }))
             }
-            What::Refused(error) => (Outcome::Refused, Some(Reason { code: "no-package", text: error.to_string() })),
-            What::Unknown(error) => (Outcome::Refused, Some(Reason { code: "unreadable", text: error.to_string() })),
+            What::Refused(error) => {
+                (BlockOutcome::Refused, Some(BlockReason { code: "no-package", text: error.to_string() }))
+            }
+            What::Unknown(error) => {
+                (BlockOutcome::Refused, Some(BlockReason { code: "unreadable", text: error.to_string() }))
+            }
         };
         Corrected { cpv, build_id, path: change.path, outcome, reason }
     }
@@ -219,15 +225,15 @@ impl Correction {
             let reason = package.reason.as_ref().map_or_else(String::new, |reason| format!(": {}", reason.text));
             let path = &package.path;
             match package.outcome {
-                Outcome::Refused => line(Level::Error, format!("not in the index: {path}{reason}")),
-                Outcome::Dropped if shown || detail >= Detail::Normal => {
+                BlockOutcome::Refused => line(Level::Error, format!("not in the index: {path}{reason}")),
+                BlockOutcome::Dropped if shown || detail >= Detail::Normal => {
                     line(Level::Warning, format!("{} {path}{reason}", verb("dropped", "would drop")));
                 }
-                Outcome::Listed if shown => line(Level::Info, format!("{} {path}", verb("listed", "would list"))),
-                Outcome::Renewed if shown => {
+                BlockOutcome::Listed if shown => line(Level::Info, format!("{} {path}", verb("listed", "would list"))),
+                BlockOutcome::Renewed if shown => {
                     line(Level::Info, format!("{} {path}{reason}", verb("renewed", "would renew")));
                 }
-                Outcome::Dropped | Outcome::Listed | Outcome::Renewed => {}
+                BlockOutcome::Dropped | BlockOutcome::Listed | BlockOutcome::Renewed => {}
             }
         }
         if detail == Detail::Quiet {
@@ -255,5 +261,69 @@ impl Correction {
             },
         );
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn corrected(name: &str, outcome: BlockOutcome, reason: Option<(&'static str, &str)>) -> Corrected {
+        let path = format!("app-misc/{name}/{name}-1-1.gpkg.tar");
+        let reason = reason.map(|(code, text)| BlockReason { code, text: text.to_owned() });
+        Corrected {
+            path,
+            cpv: CpvBuf::new(&format!("app-misc/{name}-1")),
+            build_id: BuildId::new("1"),
+            outcome,
+            reason,
+        }
+    }
+
+    fn all_ways(name: &str, correction: &Correction) {
+        for (detail, word) in [(Detail::Quiet, "quiet"), (Detail::Normal, "normal"), (Detail::Verbose, "verbose")] {
+            insta::assert_snapshot!(format!("{name}-{word}"), correction.to_text(Style::Plain, detail));
+        }
+    }
+
+    #[test]
+    fn every_correction_is_told() {
+        let packages = || {
+            vec![
+                corrected("new", BlockOutcome::Listed, None),
+                corrected("rebuilt", BlockOutcome::Renewed, Some(("differs", "the index has SIZE 7, the file 8"))),
+                corrected("gone", BlockOutcome::Dropped, Some(("missing", "there is no such file"))),
+                corrected("broken", BlockOutcome::Refused, Some(("no-package", "it is no gpkg"))),
+            ]
+        };
+        let counts = || BlockCounts { listed: 1, renewed: 1, dropped: 1, refused: 1 };
+        let correction = |pretend| Correction {
+            command: "index",
+            status: Status::Incomplete,
+            packages: packages(),
+            counts: counts(),
+            seconds: 0.0,
+            pretend,
+            error: None,
+            fate: Fate::Corrected,
+        };
+        all_ways("index", &correction(false));
+        all_ways("index-pretend", &correction(true));
+        insta::assert_snapshot!("index-json", correction(false).to_json().unwrap());
+        let nothing = |status, fate| Correction {
+            status,
+            packages: Vec::new(),
+            counts: BlockCounts::default(),
+            fate,
+            ..correction(false)
+        };
+        for (name, status, fate) in [
+            ("index-agrees", Status::NothingToDo, Fate::Agrees),
+            ("index-tidied", Status::Done, Fate::Tidied),
+            ("index-made", Status::Done, Fate::Made),
+            ("index-interrupted", Status::Incomplete, Fate::Interrupted),
+        ] {
+            all_ways(name, &nothing(status, fate));
+        }
     }
 }

@@ -352,3 +352,30 @@ fn judge(part: &str, signatures: &[Signature], verifier: &Verifier<'_>, path: &P
         signatures.iter().filter_map(|signature| signature.key.as_ref()).any(|key| verifier.keyring().is_former(key));
     Ok(Maker::Ours(if former { Whose::Migrated } else { Whose::Current }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_is_told() {
+        let path = || PathBuf::from("/pkgdir/a/b/b-1-1.gpkg.tar");
+        let by =
+            |fault| Refusal::Signature { path: path(), part: "Manifest".into(), key: "0123456789ABCDEF".into(), fault };
+        // what the container and gpg say, they say themselves
+        let refusals = [
+            Refusal::NoSignature { path: path(), part: "metadata.tar.zst".into() },
+            by(SignatureFault::Revoked),
+            by(SignatureFault::ExpiredKey),
+            by(SignatureFault::Expired),
+            by(SignatureFault::Bad("Bad signature".into())),
+            by(SignatureFault::NotChecked("gpg does not say which key made it".into())),
+            by(SignatureFault::AnotherOfOurs),
+            by(SignatureFault::SignedBefore),
+            Refusal::Gpg(VerifyError::TimedOut { seconds: 60 }),
+            Refusal::Gpg(VerifyError::Interrupted),
+        ];
+        let told: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!("refusals", told.join("\n"));
+    }
+}

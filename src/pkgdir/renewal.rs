@@ -35,12 +35,12 @@ pub(crate) struct Renewal {
     /// The index.
     pub index: PackageIndex,
     /// What is other about it than about the one before.
-    pub changes: Vec<Change>,
+    pub changes: Vec<BlockChange>,
 }
 
 /// One thing that is changed about an index, or cannot be.
 #[derive(Debug, Clone)]
-pub(crate) struct Change {
+pub(crate) struct BlockChange {
     /// The path, as the index has it or as it should have.
     pub path: String,
     /// The block: the new one, or else the old one; none for a file that cannot be listed.
@@ -64,7 +64,7 @@ pub(crate) enum What {
     Unknown(Arc<PkgdirError>),
 }
 
-impl Change {
+impl BlockChange {
     /// Whether the index changes by it.
     #[must_use]
     pub(crate) fn is_done(&self) -> bool {
@@ -217,7 +217,7 @@ impl Renewer<'_> {
             }
             Err(error) => {
                 let what = What::Unknown(Arc::new(error));
-                revision.changes.push(Change { path: path.to_string(), entry: None, what });
+                revision.changes.push(BlockChange { path: path.to_string(), entry: None, what });
                 return None;
             }
         };
@@ -281,7 +281,7 @@ impl Renewer<'_> {
                 Ok(_) => return,
                 Err(error) => {
                     let what = What::Unknown(Arc::new(error));
-                    return revision.changes.push(Change { path: path.to_string(), entry: None, what });
+                    return revision.changes.push(BlockChange { path: path.to_string(), entry: None, what });
                 }
             },
         };
@@ -293,7 +293,7 @@ impl Renewer<'_> {
                     entry
                 });
                 let what = What::Refused(unlistable);
-                return revision.changes.push(Change { path: path.to_string(), entry, what });
+                return revision.changes.push(BlockChange { path: path.to_string(), entry, what });
             }
         };
         // what the header says need not be said again (`PackageIndex.write`)
@@ -303,7 +303,11 @@ impl Renewer<'_> {
             }
         }
         let Some((number, mut entry)) = block else {
-            revision.changes.push(Change { path: path.to_string(), entry: Some(made.clone()), what: What::Listed });
+            revision.changes.push(BlockChange {
+                path: path.to_string(),
+                entry: Some(made.clone()),
+                what: What::Listed,
+            });
             revision.new.push(made);
             return;
         };
@@ -344,18 +348,18 @@ fn first_difference(entry: &Entry, made: &Entry) -> Option<Disagreement> {
 struct Revision {
     edits: HashMap<usize, Option<Entry>>,
     new: Vec<Entry>,
-    changes: Vec<Change>,
+    changes: Vec<BlockChange>,
 }
 
 impl Revision {
     fn drop_block(&mut self, number: usize, path: String, entry: Entry, stray: Stray) {
         self.edits.insert(number, None);
-        self.changes.push(Change { path, entry: Some(entry), what: What::Dropped(stray) });
+        self.changes.push(BlockChange { path, entry: Some(entry), what: What::Dropped(stray) });
     }
 
     fn renew(&mut self, number: usize, entry: Entry, wrong: Wrong) {
         let path = entry.get("PATH").unwrap_or_default().to_owned();
-        self.changes.push(Change { path, entry: Some(entry.clone()), what: What::Renewed(wrong) });
+        self.changes.push(BlockChange { path, entry: Some(entry.clone()), what: What::Renewed(wrong) });
         self.edits.insert(number, Some(entry));
     }
 }

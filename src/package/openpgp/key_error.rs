@@ -112,3 +112,36 @@ impl KeyError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_told() {
+        let home = || PathBuf::from("/etc/portage/gnupg-signing");
+        let key = || "Binhost".to_owned();
+        let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let fingerprint = || Fingerprint::new("0123456789ABCDEF0123456789ABCDEF01234567").unwrap();
+        let start = || GpgError::Start { program: PathBuf::from("/usr/bin/gpg"), source: denied() };
+        let late = || GpgError::TimedOut { seconds: 60, locks: None };
+        let errors = [
+            KeyError::Home { home: home(), source: denied() },
+            KeyError::Engine { source: start() },
+            KeyError::Missing { home: home(), key: key() },
+            KeyError::NoSecret { home: home(), key: key() },
+            KeyError::Revoked { key: key() },
+            KeyError::Expired { home: home(), key: key(), fingerprint: fingerprint(), subkey: String::new() },
+            KeyError::CannotSign { key: key() },
+            KeyError::of_gpg(&home(), "list the keys", start()),
+            KeyError::of_gpg(&home(), "list the keys", late()),
+            KeyError::of_gpg(&home(), "list the keys", GpgError::Interrupted),
+            KeyError::of_gpg(&home(), "export the keys", GpgError::Failed { words: "keydb_search failed".into() }),
+            KeyError::Agent { home: home(), advice: "start it".into(), words: "No agent running".into() },
+            KeyError::NotExported { fingerprint: fingerprint(), words: "no valid OpenPGP data found".into() },
+            KeyError::PrivateHome { directory: PathBuf::from("/tmp"), source: denied() },
+        ];
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!("key-errors", told.join("\n"));
+    }
+}

@@ -112,3 +112,15 @@ fn the_compressed_index_unpacks_to_the_same_bytes() {
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut unpacked).unwrap();
     assert_eq!(unpacked, bytes);
 }
+
+#[test]
+fn every_error_is_told() {
+    let path = Path::new("/pkgdir/Packages");
+    let versions = ["PACKAGES: 0\n\n", "VERSION: x\n\n", "VERSION: 1\n\n"];
+    let mut told: Vec<String> = versions
+        .iter()
+        .map(|text| PackageIndex::parse(text.as_bytes().to_vec(), path).unwrap_err().to_string())
+        .collect();
+    told.push(IndexError::Compress(std::io::Error::from(std::io::ErrorKind::StorageFull)).to_string());
+    insta::assert_snapshot!("index-errors", told.join("\n"));
+}

@@ -98,3 +98,27 @@ impl SettingsError {
         Self::TooMuch { path: path.to_owned(), what }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_told() {
+        let path = || PathBuf::from("/etc/portage/make.conf");
+        let errors = [
+            SettingsError::ConfigRoot { path: PathBuf::from("/srv/none") },
+            SettingsError::Sysroot { sysroot: "/srv/root".into() },
+            SettingsError::read(&path(), std::io::Error::from(std::io::ErrorKind::PermissionDenied)),
+            SettingsError::Syntax { path: path(), line: 7, what: "a quote is not closed".into() },
+            SettingsError::too_much(&path(), "more than 100 files that source each other"),
+            SettingsError::NotUtf8 { name: "PKGDIR".into() },
+            SettingsError::Unset { name: "PKGDIR", globals: PathBuf::from("/usr/share/portage/config/make.globals") },
+            SettingsError::Value { name: "BINPKG_RESIGN_NET", value: "maybe".into(), why: "it is auto, yes or no" },
+            SettingsError::AliasOfNothing { alias: "local".into(), location: PathBuf::from("/var/db/repos/local") },
+            SettingsError::DefaultSection { option: "location" },
+        ];
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!("settings-errors", told.join("\n"));
+    }
+}
