@@ -222,7 +222,7 @@ pub fn verify(
         return unsigned(container, &message, path, codec, depth);
     }
     let (text, signatures) = verifier.clear_signed(&message)?;
-    let mut maker = judge("Manifest", &signatures, verifier, path)?;
+    let mut maker = judge("Manifest", &signatures, |key| verifier.keyring().is_former(key), path)?;
     if depth == Depth::Metadata
         && let Maker::Other(foreign) = maker
     {
@@ -248,7 +248,8 @@ pub fn verify(
                 };
                 let signature = container.read_member(signature, SMALL_MEMBER_LIMIT)?;
                 let signatures = verifier.detached(&signature, container.reader(member))?;
-                maker = maker.and(judge(member.name(), &signatures, verifier, path)?);
+                let is_former = |key: &KeyHandle| verifier.keyring().is_former(key);
+                maker = maker.and(judge(member.name(), &signatures, is_former, path)?);
             }
         }
     }
@@ -321,8 +322,14 @@ impl Maker {
     }
 }
 
-/// Whose the signatures of a part are, all of which must be good.
-fn judge(part: &str, signatures: &[Signature], verifier: &Verifier<'_>, path: &Path) -> Result<Maker, Refusal> {
+/// Whose the signatures of a part are, all of which must be good. `is_former` knows keys of ours that do not sign any
+/// more.
+fn judge(
+    part: &str,
+    signatures: &[Signature],
+    is_former: impl Fn(&KeyHandle) -> bool,
+    path: &Path,
+) -> Result<Maker, Refusal> {
     let is_foreign = |state: &SignatureState| matches!(state, SignatureState::UnknownKey | SignatureState::OtherKey);
     let foreign: Vec<&Signature> = signatures.iter().filter(|signature| is_foreign(&signature.state)).collect();
     if !foreign.is_empty() {
@@ -348,14 +355,92 @@ fn judge(part: &str, signatures: &[Signature], verifier: &Verifier<'_>, path: &P
         let part = part.to_owned();
         return Err(Refusal::Signature { path: path.to_owned(), part, key, fault });
     }
-    let former =
-        signatures.iter().filter_map(|signature| signature.key.as_ref()).any(|key| verifier.keyring().is_former(key));
+    let former = signatures.iter().filter_map(|signature| signature.key.as_ref()).any(is_former);
     Ok(Maker::Ours(if former { Whose::Migrated } else { Whose::Current }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const OURS: &str = "0123456789ABCDEF0123456789ABCDEF01234567";
+    const FORMER: &str = "1123456789ABCDEF0123456789ABCDEF01234567";
+    const OTHER: &str = "2123456789ABCDEF0123456789ABCDEF01234567";
+
+    fn by(key: &str, state: SignatureState) -> Signature {
+        Signature { key: KeyHandle::new(key), state, digest: "SHA512".into(), expires: None }
+    }
+
+    fn judged(signatures: &[Signature]) -> Result<Maker, Refusal> {
+        let is_former = |key: &KeyHandle| key.as_str() == FORMER;
+        judge("Manifest", signatures, is_former, Path::new("/pkgdir/a/b/b-1-1.gpkg.tar"))
+    }
+
+    fn foreign(keys: &[&str], checked: Checked) -> Maker {
+        Maker::Other(Foreign { signers: keys.iter().filter_map(|key| KeyHandle::new(*key)).collect(), checked })
+    }
+
+    #[test]
+    fn whose_a_part_is() {
+        use SignatureState::{Good, OtherKey, UnknownKey};
+        let cases = [
+            (vec![by(OURS, Good)], Maker::Ours(Whose::Current)),
+            (vec![by(FORMER, Good)], Maker::Ours(Whose::Migrated)),
+            (vec![by(OURS, Good), by(FORMER, Good)], Maker::Ours(Whose::Migrated)),
+            (vec![by(OTHER, OtherKey)], foreign(&[OTHER], Checked::Yes)),
+            (vec![by(OTHER, UnknownKey)], foreign(&[OTHER], Checked::No)),
+            // one that is somebody else's makes it somebody else's, however good the others are, or bad
+            (vec![by(OURS, Good), by(OTHER, OtherKey)], foreign(&[OTHER], Checked::Yes)),
+            (vec![by(OTHER, UnknownKey), by(OURS, SignatureState::Bad("x".into()))], foreign(&[OTHER], Checked::No)),
+        ];
+        for (signatures, maker) in cases {
+            assert_eq!(judged(&signatures).unwrap(), maker, "{signatures:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_whose_signatures_are_not_all_good_is_refused() {
+        use SignatureState as State;
+        assert!(matches!(judged(&[]), Err(Refusal::NoSignature { .. })));
+        let states = [
+            State::SecretHere,
+            State::SignedBefore,
+            State::NotChecked("why".into()),
+            State::RevokedKey,
+            State::ExpiredKey,
+            State::Expired,
+            State::Bad("why".into()),
+        ];
+        let mut faults = Vec::new();
+        for state in states {
+            for signatures in [vec![by(OURS, state.clone())], vec![by(OURS, State::Good), by(OURS, state.clone())]] {
+                match judged(&signatures) {
+                    Err(Refusal::Signature { fault, .. }) => faults.push(fault),
+                    other => panic!("{state:?}: {other:?}"),
+                }
+            }
+        }
+        faults.dedup();
+        assert_eq!(faults.len(), 7, "{faults:?}");
+    }
+
+    #[test]
+    fn a_package_is_whose_the_least_of_its_parts_is() {
+        let (current, migrated) = (Maker::Ours(Whose::Current), Maker::Ours(Whose::Migrated));
+        let other = foreign(&[OTHER], Checked::Yes);
+        for (one, two, both) in [
+            (&current, &current, &current),
+            (&current, &migrated, &migrated),
+            (&current, &other, &other),
+            (&migrated, &other, &other),
+            (&other, &other, &other),
+        ] {
+            assert_eq!(one.clone().and(two.clone()), *both);
+            assert_eq!(two.clone().and(one.clone()), *both);
+        }
+        let more = foreign(&[FORMER, OTHER], Checked::No);
+        assert_eq!(other.and(more), foreign(&[OTHER, FORMER], Checked::No));
+    }
 
     #[test]
     fn every_refusal_is_told() {
