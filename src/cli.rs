@@ -55,7 +55,7 @@ pub struct Common {
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
-    /// On a terminal, unless NOCOLOR or NO_COLOR is set.
+    /// On a terminal that is not dumb, unless NO_COLOR or NOCOLOR is against it.
     Auto,
     /// Always.
     #[value(alias = "yes", alias = "always")]

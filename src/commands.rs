@@ -28,6 +28,7 @@ use crate::pkgdir::{Pkgdir, PkgdirError};
 use crate::plan::Layout;
 use crate::portage::settings::{self, Settings, Signing};
 use crate::portage::updates::{Mtimedb, RepoSource, Selection, UpdateSet};
+use crate::progress::{Meter, Step};
 use crate::resign::{self, Crew, Job, Purpose, Results};
 
 /// Why a run, or a part of it, could not be.
@@ -95,8 +96,8 @@ pub(crate) struct Run<'a> {
     pub terminal: Option<String>,
     /// Ends the run early.
     pub interrupt: &'a Interrupt,
-    /// Told how many packages are done, of how many.
-    pub progress: &'a (dyn Fn(usize, usize) + Sync),
+    /// Told how far it is.
+    pub progress: &'a (dyn Fn(Step) + Sync),
 }
 
 impl Run<'_> {
@@ -242,6 +243,7 @@ impl Run<'_> {
             jobs: self.jobs,
             interrupt: self.interrupt,
             progress: self.progress,
+            meter: Meter::default(),
         })))
     }
 

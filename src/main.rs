@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-use binpkg_resign::cli::Cli;
-use clap::Parser;
-
 fn main() -> ExitCode {
-    binpkg_resign::terminal::run(&Cli::parse())
+    binpkg_resign::terminal::start()
 }

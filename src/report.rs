@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::commands::Mode;
 use crate::outcome::{Outcome, OutcomeKind, Reason};
 
-pub(crate) use style::{Detail, Level, Style, mark, printable};
+pub(crate) use style::{Detail, Level, Style, Styles, Texts, mark, package_name, printable};
 
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
@@ -157,26 +157,55 @@ impl Report {
         serde_json::to_string(self)
     }
 
-    /// The text for people.
+    /// The text for people, as one.
     #[must_use]
     pub(crate) fn to_text(&self, style: Style, detail: Detail) -> String {
-        Text { report: self, style, detail, out: String::new() }.render()
+        let styles = Styles { out: style, err: style };
+        Text { report: self, styles, errors: Stream::Out, detail, texts: Texts::default() }.render().out
     }
+
+    /// The text for people: what a run did, and on standard error what went wrong, as Portage's `eerror` does it. What
+    /// is only shown because it was asked for goes to standard output.
+    #[must_use]
+    pub(crate) fn to_texts(&self, styles: Styles, detail: Detail) -> Texts {
+        let errors = if self.pretend { Stream::Out } else { Stream::Err };
+        Text { report: self, styles, errors, detail, texts: Texts::default() }.render()
+    }
+}
+
+/// Where lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Out,
+    Err,
 }
 
 struct Text<'a> {
     report: &'a Report,
-    style: Style,
+    styles: Styles,
+    /// Where errors go.
+    errors: Stream,
     detail: Detail,
-    out: String,
+    texts: Texts,
 }
 
 impl Text<'_> {
     fn line(&mut self, level: Level, text: &str) {
-        let _ = writeln!(self.out, "{}{}", mark(level, self.style), printable(text));
+        self.line_about("", level, text);
     }
 
-    fn render(mut self) -> String {
+    /// A line in which the package of this name is coloured.
+    fn line_about(&mut self, name: &str, level: Level, text: &str) {
+        let (out, style) = match (level, self.errors) {
+            (Level::Error, Stream::Err) => (&mut self.texts.err, self.styles.err),
+            _ => (&mut self.texts.out, self.styles.out),
+        };
+        let (before, after) = if name.is_empty() { None } else { text.split_once(name) }.unwrap_or((text, ""));
+        let name = if before.len() == text.len() { String::new() } else { package_name(name, style) };
+        let _ = writeln!(out, "{}{}{name}{}", mark(level, style), printable(before), printable(after));
+    }
+
+    fn render(mut self) -> Texts {
         if self.detail >= Detail::Normal {
             self.packages();
             self.summary();
@@ -185,7 +214,7 @@ impl Text<'_> {
         self.not_signed();
         self.held();
         self.exposed();
-        self.out
+        self.texts
     }
 
     fn packages(&mut self) {
@@ -210,7 +239,7 @@ impl Text<'_> {
                 OutcomeKind::Skipped => format!("left alone {name}: {}", reason_of(package)),
                 OutcomeKind::Held | OutcomeKind::Exposed | OutcomeKind::Foreign => continue,
             };
-            self.line(Level::Info, &text);
+            self.line_about(&name, Level::Info, &text);
             for change in &package.changes {
                 self.line(Level::Info, &format!("    {}: {}", change.update, change.keys.join(" ")));
             }
@@ -311,7 +340,8 @@ impl Text<'_> {
         );
         self.line(Level::Warning, &text);
         for package in foreign {
-            self.line(Level::Warning, &format!("    {}: {}", package.name(), reason_of(package)));
+            let name = package.name();
+            self.line_about(&name, Level::Warning, &format!("    {name}: {}", reason_of(package)));
         }
         self.line(Level::Warning, "    (BINPKG_RESIGN_FOREIGN=hold in make.conf keeps such packages)");
     }
@@ -378,7 +408,8 @@ impl Text<'_> {
         for (reason, packages) in by_reason(packages) {
             self.line(Level::Error, &format!("    {reason}"));
             for package in packages {
-                self.line(Level::Error, &format!("        {}{}", package.name(), held_facts(package)));
+                let name = package.name();
+                self.line_about(&name, Level::Error, &format!("        {name}{}", held_facts(package)));
             }
         }
     }

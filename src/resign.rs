@@ -4,9 +4,12 @@
 mod job;
 mod ledger;
 mod make;
+mod way;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use crate::interrupt::Interrupt;
 use crate::outcome::{Outcome, OutcomeKind, Reason};
@@ -20,8 +23,14 @@ pub(crate) use ledger::{Results, Settled};
 
 pub(crate) use ledger::keep;
 
+use crate::progress::{Meter, Step};
 use ledger::{Ledger, foreign_kind};
+use way::Way;
+
 use make::{Made, Tools, Unlocked, Unmade, unexamined};
+
+/// So often it is told how far a run is while nothing else is to be told.
+const TICK: Duration = Duration::from_millis(250);
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +75,10 @@ pub(crate) struct Crew<'run> {
     pub jobs: usize,
     /// Ends the run early.
     pub interrupt: &'run Interrupt,
-    /// Told how many packages are done, of how many.
-    pub progress: &'run (dyn Fn(usize, usize) + Sync),
+    /// Told how far it is.
+    pub progress: &'run (dyn Fn(Step) + Sync),
+    /// Counts what the threads write.
+    pub meter: Meter,
 }
 
 impl Crew<'_> {
@@ -87,14 +98,21 @@ impl Crew<'_> {
                 scope.spawn(move || self.work_on(jobs, next, stager, unlocked, &sender));
             }
             drop(sender);
-            let mut done = 0;
-            for (place, result) in receiver {
-                if let Some(seen) = seen.get_mut(place) {
-                    *seen = true;
+            let mut way = Way::new(jobs);
+            loop {
+                match receiver.recv_timeout(TICK) {
+                    Ok((place, result)) => {
+                        if let Some(seen) = seen.get_mut(place) {
+                            *seen = true;
+                        }
+                        way.pass(jobs.get(place), &result);
+                        ledger.enter(place, result);
+                    }
+                    // a large package takes its time
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
                 }
-                ledger.enter(place, result);
-                done += 1;
-                (self.progress)(done, jobs.len());
+                (self.progress)(way.step(self.meter.bytes()));
             }
         });
         ledger.commit();

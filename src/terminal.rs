@@ -1,8 +1,12 @@
 //! What stands between the command line and the library: settings, messages, output, exit status.
 
+mod bar;
+mod looks;
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+
+use clap::Parser;
 
 use crate::cli::{Cli, Colour, Command, Common, HeldCommand, completions};
 use crate::commands::doctor::{self, Diagnosis};
@@ -15,17 +19,42 @@ use crate::interrupt::Interrupt;
 use crate::pkgdir::renewal::Scope;
 use crate::portage::settings::{Environment, Locations, Settings};
 use crate::portage::updates::Selection;
-use crate::report::{Detail, Level, Report, Style, mark, printable};
+use crate::report::{Detail, Level, Report, Styles, Texts, mark, printable};
 
-/// Runs a command; prints what there is to say.
+use bar::Bar;
+use looks::Looks;
+
+/// Reads the command line, and runs what it asks for; prints what there is to say.
 #[must_use]
-pub fn run(cli: &Cli) -> ExitCode {
-    let style = |stream_is_terminal: bool| match cli.common.color {
-        Colour::Y => Style::Coloured,
-        Colour::Auto if stream_is_terminal && !colours_unwanted() => Style::Coloured,
-        Colour::Auto | Colour::N => Style::Plain,
-    };
-    start_log(&cli.common, style(std::io::stderr().is_terminal()));
+pub fn start() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => run(&cli),
+        Err(error) if is_wrong_usage(&error) => {
+            // as every other error; clap's own mark is another one
+            let style = Looks::new(Colour::Auto).style(std::io::stderr().is_terminal());
+            let text = error.render().to_string();
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            let said: String =
+                lines.map(|line| format!("{}{}\n", mark(Level::Error, style), printable(without_mark(line)))).collect();
+            let _ = std::io::stderr().write_all(said.as_bytes());
+            ExitCode::from(2)
+        }
+        // help, or the version
+        Err(error) => error.exit(),
+    }
+}
+
+fn is_wrong_usage(error: &clap::Error) -> bool {
+    error.use_stderr() && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+fn without_mark(line: &str) -> &str {
+    line.strip_prefix("error: ").unwrap_or(line)
+}
+
+fn run(cli: &Cli) -> ExitCode {
+    let looks = Looks::new(cli.common.color);
+    start_log(&cli.common, looks.clone());
     let interrupt = Interrupt::default();
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let number = usize::try_from(signal).unwrap_or(1);
@@ -34,8 +63,8 @@ pub fn run(cli: &Cli) -> ExitCode {
             log::debug!("signal {signal} cannot be caught: {error}");
         }
     }
-    let bar = Progress::new(&cli.common);
-    let outcome = execute(cli, &interrupt, &bar);
+    let bar = Bar::new(&cli.common);
+    let outcome = execute(cli, &interrupt, &bar, &looks);
     bar.finish();
     let answer = outcome.unwrap_or_else(|error| {
         let mode = cli.command.mode();
@@ -44,13 +73,16 @@ pub fn run(cli: &Cli) -> ExitCode {
     if let Some(error) = answer.error() {
         log::error!("{error}");
     }
-    let text = if cli.common.json {
-        answer.to_json().map_or_else(|error| error.to_string(), |json| json + "\n")
+    let texts = if cli.common.json {
+        Texts::of(answer.to_json().map_or_else(|error| error.to_string(), |json| json + "\n"))
     } else {
-        answer.to_text(style(std::io::stdout().is_terminal()), detail(&cli.common))
+        let out = looks.style(std::io::stdout().is_terminal());
+        let err = looks.style(std::io::stderr().is_terminal());
+        answer.to_texts(Styles { out, err }, detail(&cli.common))
     };
     // a reader that went away (a closed pipe) is no failure of the run
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().write_all(texts.out.as_bytes());
+    let _ = std::io::stderr().write_all(texts.err.as_bytes());
     match interrupt.signal() {
         Some(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(130)),
         None => ExitCode::from(answer.exit_status()),
@@ -59,7 +91,10 @@ pub fn run(cli: &Cli) -> ExitCode {
 
 /// What a command has to say.
 enum Answer {
+    /// What a run did.
     Report(Report),
+    /// What was asked to be shown.
+    List(Report),
     Audit(Audit),
     Overview(Overview),
     Diagnosis(Diagnosis),
@@ -70,7 +105,7 @@ enum Answer {
 impl Answer {
     fn to_json(&self) -> Result<String, serde_json::Error> {
         match self {
-            Answer::Report(report) => report.to_json(),
+            Answer::Report(report) | Answer::List(report) => report.to_json(),
             Answer::Audit(audit) => audit.to_json(),
             Answer::Overview(overview) => overview.to_json(),
             Answer::Diagnosis(diagnosis) => diagnosis.to_json(),
@@ -79,21 +114,23 @@ impl Answer {
         }
     }
 
-    fn to_text(&self, style: Style, detail: Detail) -> String {
-        match self {
-            Answer::Report(report) => report.to_text(style, detail),
+    fn to_texts(&self, styles: Styles, detail: Detail) -> Texts {
+        let style = styles.out;
+        Texts::of(match self {
+            Answer::Report(report) => return report.to_texts(styles, detail),
+            Answer::List(report) => report.to_text(style, detail),
             Answer::Audit(audit) => audit.to_text(style, detail),
             Answer::Overview(overview) => overview.to_text(style),
             Answer::Diagnosis(diagnosis) => diagnosis.to_text(style),
             Answer::Correction(correction) => correction.to_text(style, detail),
             Answer::Text(text) => text.clone(),
-        }
+        })
     }
 
     /// What kept the run, or a part of it, from its work.
     fn error(&self) -> Option<&str> {
         match self {
-            Answer::Report(report) => report.error.as_deref(),
+            Answer::Report(report) | Answer::List(report) => report.error.as_deref(),
             Answer::Audit(_) | Answer::Overview(_) | Answer::Diagnosis(_) | Answer::Correction(_) | Answer::Text(_) => {
                 None
             }
@@ -102,7 +139,7 @@ impl Answer {
 
     fn exit_status(&self) -> u8 {
         match self {
-            Answer::Report(report) => report.exit_status(),
+            Answer::Report(report) | Answer::List(report) => report.exit_status(),
             Answer::Audit(audit) => audit.exit_status(),
             Answer::Diagnosis(diagnosis) => diagnosis.exit_status(),
             Answer::Correction(correction) => correction.exit_status(),
@@ -111,7 +148,7 @@ impl Answer {
     }
 }
 
-fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, Error> {
+fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Bar, looks: &Looks) -> Result<Answer, Error> {
     let common = &cli.common;
     if let Command::Completions { shell } = cli.command {
         return Ok(Answer::Text(completions(shell)));
@@ -123,7 +160,8 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, E
         pkgdir: common.pkgdir.clone(),
     };
     let settings = Settings::load(&locations, Environment::of_process())?;
-    let progress = |done, all| bar.show(done, all);
+    looks.heed(&settings);
+    let progress = |step| bar.show(step);
     let run = |mode| Run {
         settings: &settings,
         mode,
@@ -138,8 +176,8 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, E
             let selection = if *all { Selection::All } else { Selection::Pending };
             Answer::Report(apply::apply(&run(mode), selection))
         }
-        Command::Held { command: None } => Answer::Report(held::list(&run(mode), &[])),
-        Command::Held { command: Some(HeldCommand::List { names }) } => Answer::Report(held::list(&run(mode), names)),
+        Command::Held { command: None } => Answer::List(held::list(&run(mode), &[])),
+        Command::Held { command: Some(HeldCommand::List { names }) } => Answer::List(held::list(&run(mode), names)),
         Command::Held { command: Some(HeldCommand::Retry { names, .. }) } => {
             Answer::Report(held::retry(&run(mode), names))
         }
@@ -162,42 +200,6 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Progress) -> Result<Answer, E
     })
 }
 
-/// A bar on a terminal, for what takes longer than a second.
-struct Progress {
-    began: Instant,
-    bar: Option<indicatif::ProgressBar>,
-}
-
-impl Progress {
-    fn new(common: &Common) -> Progress {
-        let wanted = !common.json && !common.quiet && std::io::stderr().is_terminal();
-        let bar = wanted.then(|| {
-            let style = indicatif::ProgressStyle::with_template(" * {bar:40} {pos} of {len} packages, {eta} left");
-            let bar = indicatif::ProgressBar::hidden();
-            match style {
-                Ok(style) => bar.with_style(style),
-                Err(_) => bar,
-            }
-        });
-        Progress { began: Instant::now(), bar }
-    }
-
-    fn show(&self, done: usize, all: usize) {
-        let Some(bar) = &self.bar else { return };
-        if bar.is_hidden() && self.began.elapsed() > Duration::from_secs(1) {
-            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
-        }
-        bar.set_length(u64::try_from(all).unwrap_or_default());
-        bar.set_position(u64::try_from(done).unwrap_or_default());
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 fn jobs(common: &Common) -> usize {
     let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     common.jobs.map_or_else(processors, std::num::NonZeroUsize::get)
@@ -209,12 +211,6 @@ fn terminal() -> Option<String> {
     name.into_string().ok()
 }
 
-fn colours_unwanted() -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let portage_off = std::env::var("NOCOLOR").is_ok_and(|value| matches!(value.as_str(), "yes" | "true"));
-    portage_off || set("NO_COLOR")
-}
-
 fn detail(common: &Common) -> Detail {
     match (common.quiet, common.verbose) {
         (true, _) => Detail::Quiet,
@@ -224,7 +220,7 @@ fn detail(common: &Common) -> Detail {
 }
 
 /// Messages go to standard error, marked as Portage marks them.
-fn start_log(common: &Common, style: Style) {
+fn start_log(common: &Common, looks: Looks) {
     let level = match detail(common) {
         Detail::Quiet => "error",
         Detail::Normal => "warn",
@@ -238,6 +234,7 @@ fn start_log(common: &Common, style: Style) {
                 log::Level::Warn => Level::Warning,
                 _ => Level::Info,
             };
+            let style = looks.style(std::io::stderr().is_terminal());
             writeln!(out, "{}{}", mark(level, style), printable(&record.args().to_string()))
         })
         .try_init();

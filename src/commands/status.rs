@@ -59,7 +59,7 @@ enum Whose {
     Expired,
     /// Its secret half is in the signing home, but it is not the configured one.
     InHome,
-    /// An earlier run of ours has signed with it, but it is not the configured one.
+    /// An earlier run has signed with it, and its secret half is not in the signing home.
     SignedBefore,
     Foreign,
     /// There are no keys to compare it with.
@@ -259,10 +259,9 @@ impl SignedPile {
                 Level::Warning,
                 format!("{says} {key}, whose secret half is here and which is not the configured key; see `doctor`"),
             ),
-            Whose::SignedBefore => (
-                Level::Warning,
-                format!("{says} {key}, which has signed here before and is not the configured key; see `doctor`"),
-            ),
+            Whose::SignedBefore => {
+                (Level::Warning, format!("{says} {key}, with which an earlier run has signed; see `doctor`"))
+            }
             Whose::Foreign => (Level::Info, format!("foreign: {says} {key}, which is not ours")),
             Whose::Unknown => (Level::Info, format!("{says} {key}")),
         }
@@ -306,7 +305,7 @@ mod tests {
                 signed("1123456789ABCDEF0123456789ABCDEF01234567", Whose::Replaced, pile(20, 7 << 20)),
                 signed("2123456789ABCDEF0123456789ABCDEF01234567", Whose::Expired, pile(2, 7 << 20)),
                 signed("3123456789ABCDEF0123456789ABCDEF01234567", Whose::InHome, pile(2, 1 << 20)),
-                signed("5123456789ABCDEF0123456789ABCDEF01234567", Whose::SignedBefore, pile(3, 1 << 20)),
+                signed("5123456789ABCDEF0123456789ABCDEF01234567", Whose::SignedBefore, pile(2, 1 << 20)),
                 signed("4123456789ABCDEF", Whose::Foreign, pile(1, 500)),
             ],
             unsigned: pile(3, 2 << 20),

@@ -20,6 +20,7 @@ use crate::pkgdir::agreement::{differs_from_bytes, differs_from_file};
 use crate::pkgdir::{Identity, Opened, Pkgdir};
 use crate::portage::index::{Entry, PackageIndex};
 use crate::portage::names::{PkgPath, SUFFIX};
+use crate::progress::Step;
 use audit::{Asked, Fault, Finding, Grade, Judgement, Wrong, without_path};
 
 pub(crate) use audit::Audit;
@@ -193,7 +194,7 @@ impl Look<'_> {
             drop(sender);
             for found in receiver {
                 findings.push(found);
-                (self.run.progress)(findings.len(), subjects.len());
+                (self.run.progress)(Step::of_packages(findings.len(), subjects.len()));
             }
         });
         findings

@@ -34,6 +34,7 @@ pub use digest::{DigestPair, FileDigests, file_digests};
 pub use error::GpkgError;
 pub use manifest::{Manifest, ManifestLine};
 pub use metadata::Metadata;
+pub use output::Target;
 pub use reader::{Container, Member, MemberKind, MemberReader};
 pub use writer::{Draft, ImageSignature, NewContainer, Unsealed};
 

@@ -16,6 +16,7 @@ use crate::package::gpkg::Codec;
 use crate::portage::atom::Cpv;
 use crate::portage::index::{Entry, PackageIndex};
 use crate::portage::names::PkgPath;
+use crate::progress::Step;
 
 /// What every block says of its file; by them a client tells whether it has the whole of it.
 const FILE_KEYS: [&str; 4] = ["SIZE", "MTIME", "MD5", "SHA1"];
@@ -140,8 +141,8 @@ pub(crate) struct Renewer<'r> {
     pub jobs: usize,
     /// Ends the run early.
     pub interrupt: &'r Interrupt,
-    /// Told how many are read, of how many.
-    pub progress: &'r (dyn Fn(usize, usize) + Sync),
+    /// Told how far it is.
+    pub progress: &'r (dyn Fn(Step) + Sync),
     /// What has been read so far.
     pub made: Mutex<HashMap<PkgPath, Made>>,
 }
@@ -248,7 +249,8 @@ impl Renewer<'_> {
                             return;
                         }
                         self.read_one(&subject.path);
-                        (self.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, subjects.len());
+                        let read = done.fetch_add(1, Ordering::Relaxed) + 1;
+                        (self.progress)(Step::of_packages(read, subjects.len()));
                     }
                 });
             }

@@ -11,6 +11,32 @@ pub(crate) enum Style {
     Plain,
 }
 
+/// Whether each stream is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Styles {
+    /// Standard output.
+    pub out: Style,
+    /// Standard error.
+    pub err: Style,
+}
+
+/// What there is to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Texts {
+    /// On standard output.
+    pub out: String,
+    /// On standard error: what went wrong.
+    pub err: String,
+}
+
+impl Texts {
+    /// On standard output alone.
+    #[must_use]
+    pub(crate) fn of(out: String) -> Texts {
+        Texts { out, err: String::new() }
+    }
+}
+
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Detail {
@@ -44,6 +70,15 @@ pub(crate) fn mark(level: Level, style: Style) -> String {
     match style {
         Style::Coloured => format!(" \u{1b}[{colour};01m*\u{1b}[39;49;00m "),
         Style::Plain => " * ".to_owned(),
+    }
+}
+
+/// The name of a package as emerge shows binary ones (`PKG_BINARY_MERGE`).
+#[must_use]
+pub(crate) fn package_name(name: &str, style: Style) -> String {
+    match style {
+        Style::Coloured => format!("\u{1b}[35m{}\u{1b}[39;49;00m", printable(name)),
+        Style::Plain => printable(name).into_owned(),
     }
 }
 

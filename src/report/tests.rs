@@ -78,6 +78,21 @@ fn every_outcome_is_told() {
     insta::assert_snapshot!("apply-json", report.to_json().unwrap());
 }
 
+/// What went wrong is on standard error, with its colours; what was only asked for is not.
+#[test]
+fn errors_go_where_portage_has_them() {
+    let styles = Styles { out: Style::Plain, err: Style::Coloured };
+    let run = report("apply", Mode::Real, every_outcome());
+    let texts = run.to_texts(styles, Detail::Normal);
+    assert!(texts.err.lines().all(|line| line.starts_with(" \u{1b}[31;01m*\u{1b}[39;49;00m ")), "{}", texts.err);
+    assert!(texts.err.contains("kept safe") && texts.err.contains("NEITHER SIGNED NOR KEPT SAFE"));
+    assert!(texts.out.contains("saved from removal") && !texts.out.contains("kept safe"), "{}", texts.out);
+    let whole = run.to_text(Style::Plain, Detail::Normal);
+    assert_eq!(whole.lines().count(), texts.out.lines().count() + texts.err.lines().count());
+    let pretended = report("apply", Mode::Pretend, every_outcome()).to_texts(styles, Detail::Normal);
+    assert_eq!(pretended.err, "");
+}
+
 #[test]
 fn little_is_said_where_little_was_done() {
     all_ways("nothing", &report("apply", Mode::Real, Vec::new()));

@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use super::{Crew, Job, Purpose, Source};
 use crate::outcome::Reason;
 use crate::package::check_identity;
-use crate::package::gpkg::{Container, Draft, FileDigests, GpkgError, ImageSignature, NewContainer, file_digests};
+use crate::package::gpkg::{
+    Container, Draft, FileDigests, GpkgError, ImageSignature, NewContainer, Target, file_digests,
+};
 use crate::package::openpgp::{Signer, Verifier};
 use crate::package::rewrite::rewrite;
 use crate::package::verify::{Depth, Unsigned, Verdict, Verified, Whose, verify};
@@ -171,7 +173,8 @@ impl Crew<'_> {
         let metadata_signature = signer.detached(&metadata).map_err(sign_failed)?;
         let prefix = edit.path.stem().unwrap_or_default().to_owned();
         let new = NewContainer { prefix, metadata, compression, mtime, metadata_signature };
-        let draft = Draft::begin(file, container, package.manifest(), new).map_err(container_failed)?;
+        let target = Target::metered(file, &self.meter);
+        let draft = Draft::begin(target, container, package.manifest(), new).map_err(container_failed)?;
         let image_signature = match package.whose() {
             Whose::Current => ImageSignature::CarriedOver,
             Whose::Migrated => ImageSignature::New(signer.detached_stream(&|| draft.image()).map_err(sign_failed)?),
@@ -196,7 +199,8 @@ impl Crew<'_> {
         let metadata = package.packed_metadata().map_err(container_failed)?;
         let (staged, file) = stager.stage(&part.edit.path).map_err(|error| Reason::Pkgdir(Arc::new(error)))?;
         let signature = signer.detached(&metadata).map_err(sign_failed)?;
-        let draft = Draft::begin_unsigned(file, package.container(), package.manifest(), &signature, now())
+        let target = Target::metered(file, &self.meter);
+        let draft = Draft::begin_unsigned(target, package.container(), package.manifest(), &signature, now())
             .map_err(container_failed)?;
         let image = signer.detached_stream(&|| draft.image()).map_err(sign_failed)?;
         let unsealed = draft.signed(ImageSignature::New(image)).map_err(container_failed)?;

@@ -257,7 +257,7 @@ def test_what_disagrees_with_its_manifest(lab, part):
     found = outcomes(answer)
     assert found.pop(path) in ("damaged", "container") and set(found.values()) == {"signed"} and len(found) == 2
     assert (prefix.pkgdir / path).read_bytes() == before
-    said = prefix.resign("sign", "--all", check=1).out
+    said = prefix.resign("sign", "--all", check=1).err
     assert "app-misc/one-1.0-1" in said and "digest" in said
 
 

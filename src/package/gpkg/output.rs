@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::OFlags;
 
 use super::digest::{BLOCK, DigestPair, FileDigester, FileDigests, FilePart, StreamFault};
+use crate::progress::Meter;
 
 /// From this size on (bytes) a member is written past the page cache, where the filesystem can do that: nobody reads
 /// it soon, so a copy in memory would only take time and push out what is in use.
@@ -17,6 +18,28 @@ use super::digest::{BLOCK, DigestPair, FileDigester, FileDigests, FilePart, Stre
 /// cores, and much else running on them).
 const LARGE: u64 = 64 << 20;
 
+/// Where a new container is written: an empty file, open for reading and writing.
+#[derive(Debug)]
+pub struct Target {
+    file: File,
+    /// Told of what is copied.
+    meter: Meter,
+}
+
+impl Target {
+    /// A file, and what counts the bytes that are copied into it.
+    #[must_use]
+    pub fn metered(file: File, meter: &Meter) -> Target {
+        Target { file, meter: meter.clone() }
+    }
+}
+
+impl From<File> for Target {
+    fn from(file: File) -> Target {
+        Target { file, meter: Meter::default() }
+    }
+}
+
 /// A file in the making.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -26,6 +49,7 @@ pub(super) struct Output {
     digester: FileDigester,
     /// From which size on a member is large.
     large: u64,
+    meter: Meter,
 }
 
 /// How the file takes what is written.
@@ -38,9 +62,10 @@ enum Way {
 }
 
 impl Output {
-    /// Begins with an empty file, open for reading and writing.
-    pub(super) fn new(file: File) -> Output {
-        Output { file, written: 0, digester: FileDigester::default(), large: LARGE }
+    /// Begins with an empty file.
+    pub(super) fn new(target: Target) -> Output {
+        let Target { file, meter } = target;
+        Output { file, written: 0, digester: FileDigester::default(), large: LARGE, meter }
     }
 
     /// How many bytes have been written.
@@ -60,14 +85,17 @@ impl Output {
 
     /// Copies `size` bytes of `source` from `offset` on, and returns the digests of the very bytes written.
     pub(super) fn copy(&mut self, source: &File, offset: u64, size: u64) -> Result<DigestPair, StreamFault> {
-        let Output { file, written, digester, large } = self;
+        let Output { file, written, digester, large, meter } = self;
         let (blocks, first) = match size < *large {
             true => (Way::Cached, 0),
             false => (Way::Direct, to_next_block(*written)),
         };
         let mut sink = Sink { file, written, way: Way::Cached, blocks };
         let part = FilePart { file: source, offset, size, first };
-        let digests = DigestPair::stream(&part, &mut digester.parts(), |bytes| sink.take(bytes))?;
+        let digests = DigestPair::stream(&part, &mut digester.parts(), |bytes| {
+            meter.add(bytes.len());
+            sink.take(bytes)
+        })?;
         sink.go(Way::Cached).map_err(StreamFault::Sink)?;
         Ok(digests)
     }
@@ -150,7 +178,7 @@ mod tests {
         for head in [0, 512, 4096, 5120] {
             for size in [0, 1, 100_000, 3 << 20, (3 << 20) + 4095, (5 << 20) + 512] {
                 for file in files() {
-                    let mut output = Output { large: 100_000, ..Output::new(file) };
+                    let mut output = Output { large: 100_000, ..Output::new(file.into()) };
                     output.write(&bytes[..head]).unwrap();
                     let pair = output.copy(&source, 77, size as u64).unwrap();
                     assert_eq!(pair, DigestPair::of(&bytes[77..77 + size]));

@@ -10,7 +10,7 @@ use std::io;
 
 use super::archive::{Attributes, Format, padded};
 use super::header::{archive_length, fits_ustar, header};
-use super::output::Output;
+use super::output::{Output, Target};
 use super::{
     Compression, Container, FileDigests, GpkgError, Manifest, ManifestLine, Member, MemberKind, MemberReader,
     SMALL_MEMBER_LIMIT,
@@ -66,7 +66,7 @@ impl<'c> Draft<'c> {
     /// # Errors
     /// A member cannot be read or written or differs from what the Manifest says, or the new prefix is none.
     pub fn begin(
-        out: File,
+        out: impl Into<Target>,
         old: &'c Container,
         manifest: &'c Manifest,
         new: NewContainer,
@@ -93,7 +93,7 @@ impl<'c> Draft<'c> {
             ManifestLine::of(&metadata_name, &metadata),
             ManifestLine::of(&metadata_signature_name, &metadata_signature),
         ];
-        let out = Output::new(out);
+        let out = Output::new(out.into());
         let mut draft = Draft { out, old, manifest, prefix, mtime, format, image_at: 0, lines };
         let attributes = Attributes::new(mtime);
         draft.write_member(MemberKind::VERSION, &version, &attributes)?;
@@ -111,7 +111,7 @@ impl<'c> Draft<'c> {
     /// A member cannot be read or written or differs from what the Manifest says; or there are other members, which
     /// would stay without a signature, and which no Portage writes.
     pub fn begin_unsigned(
-        out: File,
+        out: impl Into<Target>,
         old: &'c Container,
         manifest: &'c Manifest,
         metadata_signature: &[u8],
@@ -131,7 +131,8 @@ impl<'c> Draft<'c> {
         let metadata = old.metadata().0;
         let signature_name = format!("{}.sig", metadata.name());
         let lines = vec![version_line.clone()];
-        let mut draft = Draft { out: Output::new(out), old, manifest, prefix, mtime, format, image_at: 0, lines };
+        let mut draft =
+            Draft { out: Output::new(out.into()), old, manifest, prefix, mtime, format, image_at: 0, lines };
         draft.write_member(MemberKind::VERSION, &version, &Attributes::new(mtime))?;
         draft.copy_member(metadata)?;
         draft.lines.push(ManifestLine::of(&signature_name, metadata_signature));
