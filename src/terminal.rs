@@ -159,6 +159,7 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Bar, looks: &Looks) -> Result
         eprefix: common.prefix.clone(),
         pkgdir: common.pkgdir.clone(),
     };
+    locations.check()?;
     let settings = Settings::load(&locations, Environment::of_process())?;
     looks.heed(&settings);
     let progress = |step| bar.show(step);

@@ -377,7 +377,7 @@ mod tests {
     }
 
     fn foreign(keys: &[&str], checked: Checked) -> Maker {
-        Maker::Other(Foreign { signers: keys.iter().filter_map(|key| KeyHandle::new(*key)).collect(), checked })
+        Maker::Other(Foreign { signers: keys.iter().filter_map(|key| KeyHandle::new(key)).collect(), checked })
     }
 
     #[test]

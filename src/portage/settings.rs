@@ -74,6 +74,28 @@ pub struct Locations {
     pub pkgdir: Option<PathBuf>,
 }
 
+impl Locations {
+    /// Whether every place that is given is there.
+    ///
+    /// # Errors
+    /// One is not, or is no directory.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        for (option, place) in [
+            ("--config-root", &self.config_root),
+            ("--root", &self.root),
+            ("--prefix", &self.eprefix),
+            ("--pkgdir", &self.pkgdir),
+        ] {
+            if let Some(path) = place.as_ref().filter(|path| !path.as_os_str().is_empty())
+                && !files::is_dir(path)?
+            {
+                return Err(SettingsError::Option { option, path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Who made the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Caller {

@@ -1,7 +1,10 @@
 """`doctor` and `verify`: each thing that can be wrong is found, named, and nothing is changed."""
 
+import json
 import re
 import shutil
+
+import pytest
 
 from tests.e2e.world import path_of, publish, pull, world
 from tests.lab import NEWEST, Prefix, Snapshot, package
@@ -87,6 +90,64 @@ def test_signing_not_configured(lab):
     prefix = world(lab, NEWEST, signed=False).clone()
     prefix.install_hook_with_place()
     assert checks(prefix, 0)["signing"][0] == "warning"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "/usr/bin/nosuch [PORTAGE_CONFIG]",
+        "/usr/bin/flock /dev/null /usr/bin/nosuch --sign [PORTAGE_CONFIG]",
+        "env nosuch --sign [PORTAGE_CONFIG]",
+        "sh -c 'nosuch \"$@\"' sh [PORTAGE_CONFIG]",
+    ],
+)
+def test_a_signing_command_that_is_not_there(lab, command):
+    """As Portage runs it, gpg is behind flock."""
+    prefix = healthy(lab)
+    prefix.variables["BINPKG_GPG_SIGNING_BASE_COMMAND"] = command
+    prefix.configure()
+    [check] = [check for check in prefix.resign_json("doctor", check=1)["checks"] if check["name"] == "command"]
+    assert check["state"] == "problem" and "nosuch" in check["text"] and "without a terminal" not in check["text"], check
+    assert "is not there" in check["text"] or "is it installed?" in check["text"], check
+    assert "passphrase" not in check["text"] + check["fix"], check
+
+
+def test_held_packages_do_not_wait_as_well(lab):
+    """They are safe, so the next emerge takes nothing away: one warning, and no problem."""
+    prefix = healthy(lab)
+    good = dict(prefix.variables)
+    prefix.variables["BINPKG_GPG_SIGNING_BASE_COMMAND"] = "/bin/false [PORTAGE_CONFIG]"
+    prefix.configure()
+    publish(prefix)
+    pull(prefix)
+    assert checks(prefix, 1)["pending"][0] == "problem"
+    prefix.resign("apply", check=1)
+    prefix.variables = good
+    prefix.configure()
+    found = checks(prefix, 0)
+    assert found["held"] == ("warning", "5 packages are held"), found
+    assert found["pending"][0] == "ok" and found["processed"][0] == "ok", found
+
+
+@pytest.mark.parametrize("option", ["--config-root", "--prefix", "--root", "--pkgdir"])
+def test_a_place_that_is_not_there(lab, option):
+    """The error names the option, in the text and in the JSON, and nothing is done."""
+    prefix = healthy(lab)
+    nowhere = prefix.path / "nowhere"
+    places = {"--prefix": prefix.path, option: nowhere}
+    for words in (["apply"], ["verify"], ["doctor"], ["held", "list"], ["index", "-p"]):
+        argv = ["binpkg-resign", *(str(word) for pair in places.items() for word in pair), "--json", *words]
+        result = prefix.run(*argv, check=2)
+        answer = json.loads(result.out)
+        assert (answer["status"], answer["command"], answer["pretend"]) == ("error", words[0], "-p" in words)
+        assert f"{option} {nowhere}" in answer["error"] and answer["error"] in result.err, result
+    assert not nowhere.exists()
+
+
+def test_a_prefix_without_portage(lab):
+    prefix = healthy(lab)
+    result = prefix.run("binpkg-resign", "--prefix", prefix.pkgdir, "apply", check=2)
+    assert "--prefix" in result.text, result
 
 
 def grades(prefix, *files, status=0):

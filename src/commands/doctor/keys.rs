@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::Doctor;
 use crate::commands::{Error, Run};
 use crate::package::openpgp::card::{ALL_TRIES, Card};
-use crate::package::openpgp::{Keyring, Owner, SignError, Signer, trust};
+use crate::package::openpgp::{Cause, Keyring, Owner, SignError, Signer, trust};
 use crate::portage::fingerprint::Fingerprint;
 use crate::portage::settings::Signing;
 
@@ -123,7 +123,11 @@ fn test_signatures(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing, keyrin
     let signed = signer.detached(b"").and_then(|_| signer.clear("a test by binpkg-resign\n"));
     match signed {
         Ok(_) => doctor.ok("command", "the signing command works, also without a terminal"),
-        Err(error @ (SignError::Start { .. } | SignError::Rubbish { .. })) => {
+        Err(
+            error @ (SignError::Start { .. }
+            | SignError::Failed { cause: Cause::NoProgram, .. }
+            | SignError::Rubbish { .. }),
+        ) => {
             doctor.problem("command", error.to_string(), "packages are held until it signs as Portage asks it to");
         }
         Err(error @ SignError::RefusedBefore { .. }) => {

@@ -129,15 +129,24 @@ pub(super) fn next_emerge(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Erro
         let works = jobs.into_iter().map(|job| job.work);
         Ok::<Vec<Work>, Error>(works.filter(|work| is_signed(&pkgdir, &work.path)).collect())
     };
-    let pending = signed_works(Selection::Pending)?;
+    let held = held_in_place(&pkgdir)?;
+    let not_held = |works: Vec<Work>| works.into_iter().filter(|work| !held.contains(&work.path)).collect::<Vec<_>>();
+    let pending = not_held(signed_works(Selection::Pending)?);
     next_pass(doctor, run, &pending)?;
-    let all = signed_works(Selection::All)?;
+    let all = not_held(signed_works(Selection::All)?);
     let left: Vec<&Work> = (all.iter())
         .filter(|work| !work.copies.is_empty() && !pending.iter().any(|waiting| waiting.path == work.path))
         .collect();
     let removed = run.stale_net(&pkgdir)?.map_or(0, |net| net.removed.len());
     unseen_passes(doctor, removed, &left);
     Ok(())
+}
+
+/// Packages that Portage has not removed yet, and that are held: they have been told of.
+fn held_in_place(pkgdir: &Pkgdir) -> Result<HashSet<PkgPath>, Error> {
+    let reader = Reader::new(pkgdir)?;
+    let records = reader.records()?;
+    Ok(records.into_iter().filter(|record| reader.is_in_place(record)).map(|record| record.path).collect())
 }
 
 /// The next update pass: what it changes in a signed package, it removes; what has another name now, it passes over.

@@ -133,7 +133,7 @@ impl SigningCommand {
                 Ok(talk.out)
             }
             Ended::ByItself => {
-                let (cause, words) = Cause::told_by(&talk.err);
+                let (cause, words) = Cause::told_by(talk.status, &talk.err);
                 let cause = cause.seen_from(self.terminal());
                 self.give_up_after(cause, &words);
                 Err(SignError::Failed { program: self.program(), status: talk.status, words, cause, card: None })
@@ -151,7 +151,13 @@ impl SigningCommand {
     fn give_up_after(&self, cause: Cause, words: &str) {
         match cause {
             // asking again for each package costs a second each, and a person's patience
-            Cause::Locked | Cause::Unasked | Cause::Cancelled | Cause::NoCard | Cause::NoAgent | Cause::Blocked => {
+            Cause::Locked
+            | Cause::Unasked
+            | Cause::Cancelled
+            | Cause::NoCard
+            | Cause::NoAgent
+            | Cause::NoProgram
+            | Cause::Blocked => {
                 self.given_up.store(true, Ordering::Relaxed);
             }
             Cause::Refused => {

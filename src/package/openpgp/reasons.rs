@@ -1,6 +1,7 @@
 //! Why a signing command failed, read from its words: gpg is asked to say them in English.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 /// What kept a signing command from signing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +26,15 @@ pub enum Cause {
     Configuration,
     /// The agent cannot be reached.
     NoAgent,
+    /// A program that the command runs is not there.
+    NoProgram,
     /// Something else.
     Other,
 }
 
 /// Words of GnuPG 2.2 to 2.5 and of Sequoia's gpg; the first that are found tell.
-const WORDS: [(&str, Cause); 21] = [
+const WORDS: [(&str, Cause); 22] = [
+    ("failed to execute", Cause::NoProgram),
     ("PIN blocked", Cause::Blocked),
     ("Bad PIN", Cause::Refused),
     ("Bad passphrase", Cause::Refused),
@@ -54,14 +58,18 @@ const WORDS: [(&str, Cause); 21] = [
     ("expired", Cause::Expired),
 ];
 
+/// What shells, and what else runs programs, end with where there is no such program.
+const NOT_FOUND: i32 = 127;
+
 impl Cause {
-    /// The cause that the words of a failed command tell, and those of its words that do.
-    pub(super) fn told_by(stderr: &[u8]) -> (Cause, String) {
+    /// The cause that the end of a failed command and its words tell, and those of its words that do.
+    pub(super) fn told_by(status: ExitStatus, stderr: &[u8]) -> (Cause, String) {
         let lines = lines_of(stderr);
         let telling =
             WORDS.iter().find_map(|(said, cause)| Some((*cause, lines.iter().find(|line| line.contains(said))?)));
         match telling {
             Some((cause, line)) => (cause, line.clone()),
+            None if status.code() == Some(NOT_FOUND) => (Cause::NoProgram, lines.join("; ")),
             None if lines.is_empty() => (Cause::Other, "it printed nothing".to_owned()),
             None => (Cause::Other, lines.join("; ")),
         }
@@ -105,6 +113,10 @@ impl Cause {
             Cause::NoAgent => {
                 ("the gpg agent cannot be reached", "see what `gpgconf --launch gpg-agent` says of that home")
             }
+            Cause::NoProgram => (
+                "a program that the signing command runs is not there",
+                "install it, or correct BINPKG_GPG_SIGNING_BASE_COMMAND in make.conf",
+            ),
             Cause::Other => return None,
         };
         Some((cause, advice))
@@ -141,11 +153,13 @@ pub(super) fn configured(home: &Path, options: &[&str]) -> Option<(PathBuf, Stri
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     #[test]
     fn words_are_shortened_and_understood() {
-        let told = |stderr: &str| Cause::told_by(stderr.as_bytes());
+        let told = |stderr: &str| Cause::told_by(ExitStatus::from_raw(2 << 8), stderr.as_bytes());
         for (stderr, cause, words) in [
             (
                 "gpg: WARNING: unsafe permissions on homedir '/home'\ngpg: signing failed: Inappropriate ioctl for device\n\
@@ -164,6 +178,8 @@ mod tests {
         ] {
             assert_eq!(told(stderr), (cause, words.to_owned()));
         }
+        let not_found = Cause::told_by(ExitStatus::from_raw(NOT_FOUND << 8), b"sh: 1: gpg: not found\n");
+        assert_eq!(not_found, (Cause::NoProgram, "sh: 1: gpg: not found".to_owned()));
     }
 
     #[test]
@@ -189,6 +205,7 @@ mod tests {
             Cause::Expired,
             Cause::Configuration,
             Cause::NoAgent,
+            Cause::NoProgram,
         ];
         let told: Vec<String> = (causes.iter())
             .filter_map(|cause| cause.explained().map(|(cause, advice)| format!("{cause}; {advice}")))

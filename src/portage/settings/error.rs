@@ -11,6 +11,14 @@ pub enum SettingsError {
         /// The directory looked for.
         path: PathBuf,
     },
+    /// A place that the command line names is not there.
+    #[error("{option} {}: there is no such directory; correct the option", path.display())]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        path: PathBuf,
+    },
     /// `SYSROOT` is set although `ROOT` is `/`; Portage refuses this as well.
     #[error("SYSROOT={sysroot:?} must be unset or / when ROOT is /")]
     Sysroot {
@@ -52,7 +60,7 @@ pub enum SettingsError {
     /// A variable that cannot be done without is not set anywhere.
     #[error(
         "{name} is not set, not even in make.globals (looked for it in {globals:?}); is Portage installed, and \
-             PORTAGE_OVERRIDE_EPREFIX right?"
+             --prefix (PORTAGE_OVERRIDE_EPREFIX) right?"
     )]
     Unset {
         /// The variable.
