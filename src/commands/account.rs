@@ -82,7 +82,7 @@ impl Account {
                 settled.outcome.kind = match settled.history {
                     _ if settled.outcome.new_path.is_some() => OutcomeKind::Moved,
                     History::Removed => OutcomeKind::Restored,
-                    History::New | History::HeldBefore => OutcomeKind::Resigned,
+                    History::New | History::HeldBefore | History::HeldAndAtRisk => OutcomeKind::Resigned,
                 };
                 settled.outcome.reason = None;
             }

@@ -4,7 +4,7 @@
 //! there by then. A run ends well only when that plan is empty but for what is held, or somebody else's: so a package
 //! that another program has changed meanwhile is taken up again, and nothing is believed done because a stage said so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::account::Account;
 use super::concerned::Concerned;
@@ -17,7 +17,7 @@ use crate::portage::names::PkgPath;
 use crate::portage::settings::{NetSetting, Signing};
 use crate::portage::updates::{Selection, UpdateSet};
 use crate::report::Report;
-use crate::resign::{self, Job, Purpose, Results, Settled};
+use crate::resign::{self, History, Job, Purpose, Results, Settled};
 
 /// So often a package is taken up that another program changes while it is being signed.
 const ROUNDS: usize = 3;
@@ -159,12 +159,26 @@ fn save(
         account.fail(error);
         Vec::new()
     });
-    concerned.jobs.retain(|job| !held.iter().any(|held| held.is_same_file(job)));
-    concerned.jobs.extend(held);
+    take_in_held(&mut concerned.jobs, held);
     let ended = Rounds { run, signing, updates, store: &mut store, account, passed_over: HashMap::new() }.go(concerned);
     run.fill_net(net.as_ref(), &store);
     account.close(store);
     ended
+}
+
+/// Packages that are held already have a job of their own, in which the updates they are held for come first. One that
+/// lies in its place as well is in Portage's reach there if the updates that are pending now concern it.
+fn take_in_held(jobs: &mut Vec<Job>, mut held: Vec<Job>) {
+    let at_risk: HashSet<PkgPath> =
+        jobs.iter().filter(|job| job.work.is_at_risk()).filter_map(Job::place).cloned().collect();
+    for job in &mut held {
+        if job.place().is_some_and(|path| at_risk.contains(path)) {
+            job.history = History::HeldAndAtRisk;
+        }
+    }
+    let held_in_place: HashSet<&PkgPath> = held.iter().filter_map(Job::place).collect();
+    jobs.retain(|job| job.place().is_none_or(|path| !held_in_place.contains(path)));
+    jobs.extend(held);
 }
 
 /// Whether a run would only fill the net: that it cannot is no danger to any package now.

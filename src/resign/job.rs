@@ -37,8 +37,18 @@ pub(crate) enum History {
     New,
     /// An earlier run could not sign it.
     HeldBefore,
+    /// The same, but it lies in its place, and the next pass would remove it there.
+    HeldAndAtRisk,
     /// Portage's pass had removed it, and the safety net had it.
     Removed,
+}
+
+impl History {
+    /// Whether an earlier run has made its backup.
+    #[must_use]
+    pub(crate) fn is_held_before(self) -> bool {
+        matches!(self, History::HeldBefore | History::HeldAndAtRisk)
+    }
 }
 
 impl Job {
@@ -88,10 +98,10 @@ impl Job {
         }
     }
 
-    /// Whether both are about the same file in PKGDIR.
+    /// The file in PKGDIR that it is about; none where only a backup is left.
     #[must_use]
-    pub(crate) fn is_same_file(&self, other: &Job) -> bool {
-        (self.source, other.source) == (Source::Package, Source::Package) && self.work.path == other.work.path
+    pub(crate) fn place(&self) -> Option<&PkgPath> {
+        (self.source == Source::Package).then_some(&self.work.path)
     }
 
     /// A record for this package as a whole.

@@ -237,7 +237,7 @@ fn release_outdated(store: &mut Store, job: &Job) {
 }
 
 fn backup_of_this_run(job: &Job) -> Option<&PkgPath> {
-    let backup = job.backup.as_ref().filter(|_| job.history != History::HeldBefore)?;
+    let backup = job.backup.as_ref().filter(|_| !job.history.is_held_before())?;
     backup.held()
 }
 
