@@ -19,6 +19,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
+from benches.incident import part_incident  # noqa: E402
 from benches.limits import agent_limit, bare_command  # noqa: E402
 from benches.measure import ROWS, SHARED, measured, row, timed  # noqa: E402
 from benches.protect import part_protect  # noqa: E402
@@ -91,7 +92,7 @@ def part_noop(lab, options):
 
 def part_sign(lab, options):
     count = options.packages
-    for algorithm in ("rsa4096", "ed25519"):
+    for algorithm in options.algorithms:
         limit = agent_limit(lab, algorithm)
         print(f"{count} packages concerned, {algorithm}; bare agent {limit * 1000:.1f} ms a signature, two a package")
         row(algorithm, "bare agent, two signatures a package", 2 * limit * count)
@@ -106,7 +107,7 @@ def part_sign(lab, options):
             row(algorithm, f"binpkg-resign, {name}", seconds, f"{share:.0%} of the agent, {command / seconds:.0%} of the command, {memory / 1e6:.0f} MB")
         prefix = make_prefix(lab, count, algorithm)
         python = prefix.session.venv(prefix.portage) / "bin/python"
-        words = json.dumps({"old": "dev-util/strace", "new": "dev-debug/strace"}).encode()
+        words = b"move dev-util/strace dev-debug/strace\n"
         some = min(count, options.script_packages)
         if some < count:
             prefix = make_prefix(lab, some, algorithm)
@@ -164,7 +165,7 @@ def part_large(lab, options):
     ours, memory, status = measured(["binpkg-resign", "--prefix", prefix.path, "apply"], prefix.environment())
     assert status == 0
     row("large", "binpkg-resign", ours, f"{memory / 1e6:.0f} MB; {size / ours / 1e6:.0f} MB/s")
-    words = json.dumps({"old": "dev-util/strace", "new": "dev-debug/strace"}).encode()
+    words = b"move dev-util/strace dev-debug/strace\n"
     os.sync()
     script, _ = timed(lambda: other.run(python, TOP / "benches/portage_script.py", stdin=words, timeout=3600))
     row("large", "script on Portage's API", script, f"{script / ours:.1f} times ours")
@@ -190,6 +191,7 @@ def copy_file(path, to):
 
 
 PARTS = {
+    "incident": part_incident,
     "noop": part_noop,
     "sign": part_sign,
     "unsigned": part_unsigned,
@@ -206,6 +208,8 @@ def main():
     parser.add_argument("--packages", type=int, default=400)
     parser.add_argument("--script-packages", type=int, default=400)
     parser.add_argument("--unsigned", type=int, default=1000, help="packages that nobody has signed")
+    parser.add_argument("--real", type=int, default=1251, help="real packages for the incident")
+    parser.add_argument("--algorithms", nargs="*", default=["rsa4096", "ed25519"])
     parser.add_argument("--listed", type=int, default=10000, help="packages of which the index is made")
     parser.add_argument("--concerned", type=int, default=20000, help="packages concerned that cannot be signed")
     parser.add_argument("--repeat", type=int, default=3, help="runs of ours, of which the median counts")

@@ -1,27 +1,27 @@
 """What one could write on Portage's API: update each signed package with force, sign it again, renew its entry.
 
-Run by Portage's Python in the prefix. Reads JSON from stdin: {"old": …, "new": …} (one move); prints how many it did.
+Run by Portage's Python in the prefix. Reads an update file from stdin; prints how many packages it did. It changes what
+packages depend on, and gives none a new name.
 """
 
-import json
 import sys
 
 import portage
 from portage.gpkg import gpkg
-from portage.update import update_dbentries
+from portage.update import parse_updates, update_dbentries
 
 
 def main():
-    words = json.load(sys.stdin)
+    updates, errors = parse_updates(sys.stdin.read())
+    assert not errors, errors
     settings = portage.config(clone=portage.settings)
     tree = portage.db[portage.root]["bintree"]
     tree.populate()
     keys = ("BDEPEND", "DEPEND", "IDEPEND", "PDEPEND", "RDEPEND")
-    update = ["move", portage.dep.Atom(words["old"]), portage.dep.Atom(words["new"])]
     done = 0
     for cpv in list(tree.dbapi.cpv_all()):
         values = dict(zip(keys, tree.dbapi.aux_get(cpv, keys)))
-        changed = update_dbentries([update], values, parent=cpv)
+        changed = update_dbentries(updates, values, parent=cpv)
         if not changed:
             continue
         path = tree.getname(cpv)

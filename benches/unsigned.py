@@ -29,7 +29,7 @@ def unsigned_prefix(lab, key, count, sizes):
 
 def part_unsigned(lab, options):
     count = options.unsigned
-    for algorithm in ("rsa4096", "ed25519"):
+    for algorithm in options.algorithms:
         limit = 3 * agent_limit(lab, algorithm) * count
         print(f"{count} packages that nobody has signed, {algorithm}")
         row(f"sign {algorithm}", "bare agent, three signatures a package", limit)
