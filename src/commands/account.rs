@@ -1,5 +1,6 @@
 //! What a run keeps of what became of packages, and the report of it, which comes out whatever happens.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use super::{Error, Mode};
@@ -35,8 +36,7 @@ impl Account {
 
     /// Takes in what a round came to; what an earlier round said of the same packages does not count any more.
     pub(super) fn add_round(&mut self, round: Vec<Settled>) {
-        let again: std::collections::HashSet<String> =
-            round.iter().map(|settled| settled.outcome.path.clone()).collect();
+        let again: HashSet<String> = round.iter().map(|settled| settled.outcome.path.clone()).collect();
         self.settled.retain(|settled| !again.contains(&settled.outcome.path));
         self.settled.extend(round);
     }
@@ -63,9 +63,10 @@ impl Account {
         self.still_held = count;
     }
 
-    /// Whether a package was said to be saved.
-    pub(super) fn is_saved(&self, path: &str) -> bool {
-        self.settled.iter().any(|settled| settled.outcome.path == path && settled.outcome.kind.is_saved())
+    /// The packages that were said to be saved.
+    pub(super) fn saved(&self) -> HashSet<&str> {
+        let saved = self.settled.iter().filter(|settled| settled.outcome.kind.is_saved());
+        saved.map(|settled| settled.outcome.path.as_str()).collect()
     }
 
     /// Whether anything was said of a package.
@@ -88,8 +89,7 @@ impl Account {
             }
         }
         let told = |settled: &&Settled| settled.outcome.kind == OutcomeKind::Held && self.is_told_of(settled);
-        let told: std::collections::HashSet<_> =
-            self.settled.iter().filter(told).filter_map(|settled| settled.held.clone()).collect();
+        let told: HashSet<_> = self.settled.iter().filter(told).filter_map(|settled| settled.held.clone()).collect();
         self.still_held = store.records().len().saturating_sub(told.len());
         if let Err(error) = store.finish() {
             log::warn!("{error}; what is held is found all the same");

@@ -170,14 +170,14 @@ fn save(
 /// lies in its place as well is in Portage's reach there if the updates that are pending now concern it.
 fn take_in_held(jobs: &mut Vec<Job>, mut held: Vec<Job>) {
     let at_risk: HashSet<PkgPath> =
-        jobs.iter().filter(|job| job.work.is_at_risk()).filter_map(Job::place).cloned().collect();
+        jobs.iter().filter(|job| job.work.is_at_risk()).filter_map(Job::file).cloned().collect();
     for job in &mut held {
-        if job.place().is_some_and(|path| at_risk.contains(path)) {
+        if job.file().is_some_and(|path| at_risk.contains(path)) {
             job.history = History::HeldAndAtRisk;
         }
     }
-    let held_in_place: HashSet<&PkgPath> = held.iter().filter_map(Job::place).collect();
-    jobs.retain(|job| job.place().is_none_or(|path| !held_in_place.contains(path)));
+    let held_in_place: HashSet<&PkgPath> = held.iter().filter_map(Job::file).collect();
+    jobs.retain(|job| job.file().is_none_or(|path| !held_in_place.contains(path)));
     jobs.extend(held);
 }
 
@@ -218,7 +218,7 @@ impl Rounds<'_> {
                 break;
             }
             self.run.begin(self.store, &mut concerned.jobs);
-            let (results, error) = match concerned.only_hold {
+            let (results, error) = match concerned.only_hold.take() {
                 None => {
                     let (repository, purpose) = (&concerned.repository, Purpose::Updates);
                     self.run.resign(self.signing, repository, self.store, &concerned.jobs, purpose)
@@ -235,6 +235,8 @@ impl Rounds<'_> {
             if let Some(error) = error {
                 return Err(error);
             }
+            // the next plan is made over a whole index, and needs none of these
+            concerned.jobs = Vec::new();
             concerned = self.still_concerned()?;
         }
         self.hold(concerned.jobs);
@@ -265,8 +267,9 @@ impl Rounds<'_> {
     /// What is still not done after so many rounds, or when a signal came, is kept safe.
     fn hold(&mut self, mut jobs: Vec<Job>) {
         self.run.begin(self.store, &mut jobs);
+        let saved = self.account.saved();
         let settled = jobs.into_iter().map(|job| {
-            let was_saved = self.account.is_saved(job.work.path.as_str());
+            let was_saved = saved.contains(job.work.path.as_str());
             let reason = match self.run.interrupt.signal() {
                 Some(_) => Reason::Interrupted,
                 None if was_saved => Reason::StillConcerned,

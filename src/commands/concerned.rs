@@ -1,5 +1,7 @@
 //! Which packages the updates concern: the plan over what Portage's pass will see, as jobs.
 
+use std::collections::HashMap;
+
 use super::{Error, Run};
 use crate::outcome::{Outcome, OutcomeKind, Reason};
 use crate::package::gpkg::Container;
@@ -126,6 +128,8 @@ fn foresee_collisions(jobs: &mut Vec<Job>, collisions: &[Collision], index: &Pac
         container.and_then(|container| container.has_signatures()).ok()
     };
     let by_path = index.by_path();
+    let mut places: HashMap<PkgPath, usize> =
+        jobs.iter().enumerate().map(|(place, job)| (job.work.path.clone(), place)).collect();
     for collision in collisions.iter().filter(|collision| collision.overwrites == Overwrites::Yes) {
         let paths = (PkgPath::new(&collision.source_path), PkgPath::new(&collision.destination));
         let (Ok(source_path), Ok(path)) = paths else { continue };
@@ -133,7 +137,7 @@ fn foresee_collisions(jobs: &mut Vec<Job>, collisions: &[Collision], index: &Pac
             continue;
         }
         let doom = Doom::Overwritten { source_path, update: collision.update.clone() };
-        if let Some(job) = jobs.iter_mut().find(|job| job.work.path == path) {
+        if let Some(job) = places.get(&path).and_then(|&place| jobs.get_mut(place)) {
             job.work.doomed = Some(doom);
             continue;
         }
@@ -142,13 +146,14 @@ fn foresee_collisions(jobs: &mut Vec<Job>, collisions: &[Collision], index: &Pac
         let Some(cpv) = base.get("CPV").and_then(CpvBuf::new) else { continue };
         let work = Work {
             number,
-            path,
+            path: path.clone(),
             cpv,
             build_id: base.get("BUILD_ID").and_then(crate::portage::names::BuildId::new),
             in_place: None,
             copies: Vec::new(),
             doomed: Some(doom),
         };
+        places.insert(path, jobs.len());
         jobs.push(Job::new(work, base));
     }
 }

@@ -100,7 +100,7 @@ impl Job {
 
     /// The file in PKGDIR that it is about; none where only a backup is left.
     #[must_use]
-    pub(crate) fn place(&self) -> Option<&PkgPath> {
+    pub(crate) fn file(&self) -> Option<&PkgPath> {
         (self.source == Source::Package).then_some(&self.work.path)
     }
 
