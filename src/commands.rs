@@ -163,10 +163,9 @@ impl Run<'_> {
 
     /// Gives the packages at risk their backups, before anything is changed; those held before have theirs.
     fn begin(&self, store: &mut Store, jobs: &mut [Job]) {
-        let new = |job: &&mut Job| job.backup.is_none();
-        let at_risk = jobs.iter_mut().filter(new).map(|job| job.at_risk()).collect();
-        let backups = store.begin(at_risk);
-        for (job, backup) in jobs.iter_mut().filter(new).zip(backups) {
+        // each told of as its turn comes: the store keeps what it needs
+        let backups = store.begin(jobs.iter().filter(|job| job.backup.is_none()).map(Job::at_risk));
+        for (job, backup) in jobs.iter_mut().filter(|job| job.backup.is_none()).zip(backups) {
             job.backup = Some(backup);
         }
     }

@@ -12,6 +12,7 @@ mod index_file;
 mod journal;
 mod lock;
 mod net;
+mod place;
 mod records;
 mod recover;
 mod staged;
@@ -232,6 +233,10 @@ impl Store {
             let _ = self.pkgdir.folder.remove_folder(STATE_FOLDER);
             Ok(())
         } else {
+            // the note of a batch knows the first names
+            if !unfinished {
+                self.settle_held();
+            }
             Journal::write(&state.folder, self.records.in_order().into_iter())
         }
     }

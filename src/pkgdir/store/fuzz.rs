@@ -45,10 +45,10 @@ impl Place {
             updates: vec!["move x/a x/b".into()],
             entry: format!("CPV: a/b-1\nPATH: {path}\n"),
         });
-        store.begin(at_risk.into());
+        let backups = store.begin(at_risk);
         let journal = std::fs::read(place.state().join("journal")).unwrap();
         let mut items = Vec::new();
-        for path in PATHS {
+        for (path, backup) in PATHS.into_iter().zip(backups) {
             let (mut staged, mut file) = store.stager().stage(&PkgPath::new(path).unwrap()).unwrap();
             file.write_all(b"new").unwrap();
             let (size, mtime) = staged.seal(&file).unwrap();
@@ -62,7 +62,7 @@ impl Place {
                 mtime,
                 inode,
                 entry: Entry::from_text(&format!("CPV: a/b-1\nPATH: {path}\n")).to_text(),
-                releases: PkgPath::new(&format!("{path}.held")).ok(),
+                releases: backup.held().cloned(),
             });
             // it stays, as after the end of the process
             staged.committed = true;

@@ -1,9 +1,8 @@
-//! Backups of packages at risk: a hard link `.binpkg-resign/held/PATH.held`, a name that no tool takes for a package;
-//! a copy where links do not work.
+//! Backups of packages at risk: a hard link in `.binpkg-resign/held`, under a name that no tool takes for a package; a copy
+//! where links do not work. [`super::place`] says which name.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
@@ -15,20 +14,12 @@ use super::commit::sync_folders;
 use super::journal::{Journal, Record, Remark};
 use super::{Caught, Net, Store, state, warn_of};
 use crate::portage::atom::CpvBuf;
-use crate::portage::names::{BuildId, PkgPath, SUFFIX};
+use crate::portage::names::{BuildId, PkgPath};
 
 /// So many packages get their backups before the first flush, so that those that Portage meets first are safe at once.
 const FIRST_CHUNK: usize = 16;
 /// So many from then on.
 const CHUNK: usize = 1024;
-/// The longest name that filesystems take, in bytes.
-const NAME_LIMIT: usize = 255;
-/// So many builds of one name are held, at the most.
-const HELD_LIMIT: u32 = 99_999;
-/// What stands for a slash in the name of a backup that has no folder of its own; no package has it in its name (PMS 3.1).
-const FLAT_SLASH: &str = "~";
-/// What stands where a name is cut, and makes no path.
-const CUT: &str = "~~";
 
 /// A package that Portage's pass would remove.
 #[derive(Debug, Clone)]
@@ -52,8 +43,8 @@ pub(crate) enum Backup {
     Made(PkgPath),
     /// There is no such file: Portage removes nothing either.
     Absent,
-    /// It has none.
-    Failed(Arc<PkgdirError>),
+    /// It has none, and it was said why.
+    Failed,
 }
 
 impl Backup {
@@ -62,7 +53,7 @@ impl Backup {
     pub(crate) fn held(&self) -> Option<&PkgPath> {
         match self {
             Backup::Made(held) => Some(held),
-            Backup::Absent | Backup::Failed(_) => None,
+            Backup::Absent | Backup::Failed => None,
         }
     }
 }
@@ -73,45 +64,49 @@ impl Store {
     ///
     /// What cannot be backed up is told of, and the run goes on: signing saves most packages, and Portage's pass comes
     /// whatever we do.
-    pub(crate) fn begin(&mut self, at_risk: Vec<AtRisk>) -> Vec<Backup> {
+    pub(crate) fn begin(&mut self, at_risk: impl IntoIterator<Item = AtRisk>) -> Vec<Backup> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let mut backups: Vec<Backup> = Vec::with_capacity(at_risk.len());
-        let mut to_copy: Vec<(u64, usize)> = Vec::new();
+        let mut at_risk = at_risk.into_iter().peekable();
+        let mut backups: Vec<Backup> = Vec::new();
+        let mut to_copy: Vec<(u64, usize, AtRisk)> = Vec::new();
+        let mut failed: Vec<(PkgPath, PkgdirError)> = Vec::new();
         let mut chunk = FIRST_CHUNK;
-        let mut first = 0;
-        while first < at_risk.len() {
-            let end = at_risk.len().min(first + chunk);
+        while at_risk.peek().is_some() {
             let mut made = Made::default();
-            for (place, package) in at_risk.iter().enumerate().take(end).skip(first) {
-                backups.push(match self.link(package, since, &mut made) {
+            for package in at_risk.by_ref().take(chunk) {
+                backups.push(match self.link(&package, since, &mut made) {
                     Ok(Linked::Done(held)) => Backup::Made(held),
                     Ok(Linked::Absent) => Backup::Absent,
                     Ok(Linked::Impossible { size, error }) => {
-                        to_copy.push((size, place));
-                        Backup::Failed(Arc::new(error))
+                        to_copy.push((size, backups.len(), package));
+                        log::debug!("{error}: copying");
+                        Backup::Failed
                     }
-                    Err(error) => Backup::Failed(Arc::new(error)),
+                    Err(error) => {
+                        failed.push((package.path, error));
+                        Backup::Failed
+                    }
                 });
             }
             self.make_last(made);
-            first = end;
             chunk = CHUNK;
         }
-        to_copy.sort_unstable();
-        for (_, place) in to_copy {
-            let Some((package, backup)) = at_risk.get(place).zip(backups.get_mut(place)) else { continue };
+        to_copy.sort_by_key(|(size, _, _)| *size);
+        for (_, place, package) in to_copy {
+            let Some(backup) = backups.get_mut(place) else { continue };
             let mut made = Made::default();
-            *backup = match self.copy(package, since, &mut made) {
+            *backup = match self.copy(&package, since, &mut made) {
                 Ok(held) => Backup::Made(held),
                 Err(error) if error.is_absence() => Backup::Absent,
-                Err(error) => Backup::Failed(Arc::new(error)),
+                Err(error) => {
+                    failed.push((package.path, error));
+                    Backup::Failed
+                }
             };
             self.make_last(made);
         }
-        for (package, backup) in at_risk.iter().zip(&backups) {
-            if let Backup::Failed(error) = backup {
-                log::warn!("{} has no backup while it is signed: {error}", package.path);
-            }
+        for (path, error) in failed {
+            log::warn!("{path} has no backup while it is signed: {error}");
         }
         backups
     }
@@ -128,7 +123,7 @@ impl Store {
         if let Some(held) = self.held_already(package, &opened)? {
             return Ok(Linked::Done(held));
         }
-        let (to, to_name, held) = self.place_for(&package.path, made)?;
+        let (to, to_name, held) = self.first_place(&package.path, made)?;
         // by name, since linking a descriptor takes a capability that containers do not have; so a look at what it was
         for _ in 0..3 {
             match folder.link(name, &to, &to_name) {
@@ -159,7 +154,7 @@ impl Store {
     /// Copies one package whose link is not possible.
     fn copy(&mut self, package: &AtRisk, since: u64, made: &mut Made) -> Result<PkgPath, PkgdirError> {
         let opened = self.pkgdir.open_package(&package.path)?;
-        let (to, to_name, held) = self.place_for(&package.path, made)?;
+        let (to, to_name, held) = self.first_place(&package.path, made)?;
         let staged = self.state.make_staged()?;
         let temporary = self.next_temporary();
         let copied = copy_to(&opened, &staged, &temporary).and_then(|()| staged.rename(&temporary, &to, &to_name));
@@ -209,61 +204,22 @@ impl Store {
         Ok(found)
     }
 
-    /// A free place for a backup: below `held` as the path says; in `held` itself where there is no room for folders,
-    /// or the name is too long.
-    fn place_for(&self, path: &PkgPath, made: &mut Made) -> Result<(Folder, String, PkgPath), PkgdirError> {
-        let top = self.state.make_held()?;
-        made.folders.insert(String::new());
-        let mut prefix = String::new();
-        let mut folder = top.clone();
-        let fits = |number: u32| held_name(path.file_name(), number).len() <= NAME_LIMIT;
-        let whole = fits(1) && {
-            let mut parts = path.folder().split('/').filter(|part| !part.is_empty());
-            parts.all(|part| match state::below(&folder, part) {
-                Ok(inner) => {
-                    folder = inner;
-                    prefix.push_str(part);
-                    prefix.push('/');
-                    made.folders.insert(prefix.clone());
-                    true
-                }
-                Err(error) => {
-                    log::debug!("{error}: the backup lies in {}", top.path().display());
-                    false
-                }
-            })
-        };
-        let own = whole.then(|| (folder, prefix, path.file_name().to_owned()));
-        let flat = (top, String::new(), flat_name(path));
-        for (folder, prefix, stem) in own.into_iter().chain([flat]) {
-            for number in 1..=HELD_LIMIT {
-                let name = held_name(&stem, number);
-                if name.len() > NAME_LIMIT {
-                    break;
-                }
-                let held = PkgPath::new(&format!("{prefix}{name}"))
-                    .map_err(|error| failed("name", folder.path())(io::Error::other(error)))?;
-                if !self.records.contains(&held) && folder.look(&name)?.is_none() {
-                    return Ok((folder, name, held));
-                }
-            }
-        }
-        Err(failed("find a name for a backup of", &self.pkgdir.path().join(path.as_str()))(io::Error::from(
-            Errno::EXIST,
-        )))
-    }
-
     /// Makes names last, and then writes down what they are.
     fn make_last(&self, made: Made) {
+        self.flush_held(&made.folders);
+        warn_of(Journal::append(&self.state.folder, &made.records, &[]));
+        warn_of(self.state.folder.sync().and_then(|()| self.pkgdir.folder.sync()));
+    }
+
+    /// Makes the names in these folders below `held` last.
+    pub(super) fn flush_held(&self, folders: &BTreeSet<String>) {
         let Ok(top) = self.state.make_held() else { return };
         // the deepest first
-        for path in made.folders.iter().rev() {
+        for path in folders.iter().rev() {
             let parts = path.split('/').filter(|part| !part.is_empty());
             let found = parts.into_iter().try_fold(top.clone(), |folder, part| folder.real_folder(part));
             warn_of(found.and_then(|folder| folder.sync()));
         }
-        warn_of(Journal::append(&self.state.folder, &made.records, &[]));
-        warn_of(self.state.folder.sync().and_then(|()| self.pkgdir.folder.sync()));
     }
 
     /// Makes a held package of one that the safety net has; nothing where it is held already.
@@ -275,7 +231,7 @@ impl Store {
             }
         }
         let mut made = Made::default();
-        let (to, to_name, held) = self.place_for(&record.path, &mut made)?;
+        let (to, to_name, held) = self.first_place(&record.path, &mut made)?;
         let (folder, name) = net.place(caught);
         if let Err(error) = folder.link(&name, &to, &to_name) {
             log::debug!("{error}: copying");
@@ -349,7 +305,7 @@ impl Store {
     }
 
     /// Returns the folder that it was in.
-    fn remove_held(&mut self, held: &PkgPath) -> Result<Option<Folder>, PkgdirError> {
+    pub(super) fn remove_held(&mut self, held: &PkgPath) -> Result<Option<Folder>, PkgdirError> {
         let folder = folder_of_held(&self.state, held)?;
         if let Some(folder) = &folder {
             folder.remove(held.file_name())?;
@@ -373,49 +329,16 @@ enum Linked {
 
 /// What is to be made last.
 #[derive(Default)]
-struct Made {
+pub(super) struct Made {
     /// Folders below `held`, each with a slash behind; empty for `held` itself.
-    folders: BTreeSet<String>,
-    records: Vec<Record>,
+    pub(super) folders: BTreeSet<String>,
+    pub(super) records: Vec<Record>,
 }
 
 /// Whether this failure of a link means that a copy may still work.
 fn is_no_link(error: &io::Error) -> bool {
     use std::io::ErrorKind;
     !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::StorageFull)
-}
-
-/// The name of the backup with this number.
-fn held_name(stem: &str, number: u32) -> String {
-    if number == 1 { format!("{stem}.held") } else { format!("{stem}.held.{number}") }
-}
-
-/// The name of a backup in `held` itself. One that is too long is cut; whose it is then only the journal tells, until
-/// somebody looks into the package.
-fn flat_name(path: &PkgPath) -> String {
-    let flat = path.as_str().replace('/', FLAT_SLASH);
-    let stem = flat.strip_suffix(SUFFIX).unwrap_or(&flat);
-    let room = NAME_LIMIT - ".held.99999".len() - SUFFIX.len();
-    if stem.len() <= room {
-        return flat;
-    }
-    let mut end = room - CUT.len();
-    while !stem.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{CUT}{SUFFIX}", stem.get(..end).unwrap_or_default())
-}
-
-/// The path below PKGDIR of a held file, from its name below the folder `held`.
-pub(super) fn path_of_held(held: &PkgPath) -> Option<PkgPath> {
-    let text = held.as_str();
-    let numberless = match text.rsplit_once('.') {
-        Some((head, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => head,
-        _ => text,
-    };
-    let path = numberless.strip_suffix(".held")?;
-    let path = if path.contains('/') { path.to_owned() } else { path.replace(FLAT_SLASH, "/") };
-    PkgPath::new(&path).ok()
 }
 
 /// Whether a held file has the bytes of the other: it is the same file, or a copy, byte for byte.
@@ -462,7 +385,7 @@ fn copy_to(source: &Opened, folder: &Folder, name: &str) -> Result<(), PkgdirErr
 }
 
 /// The folder that a held file is in; none where there is no such folder.
-fn folder_of_held(state: &state::State, held: &PkgPath) -> Result<Option<Folder>, PkgdirError> {
+pub(super) fn folder_of_held(state: &state::State, held: &PkgPath) -> Result<Option<Folder>, PkgdirError> {
     let Some(mut folder) = state.held()? else { return Ok(None) };
     for part in held.folder().split('/').filter(|part| !part.is_empty()) {
         folder = match folder.real_folder(part) {

@@ -9,9 +9,10 @@ use rustix::fs::FileType;
 use super::super::error::PkgdirError;
 use super::super::folder::{Folder, Opened};
 use super::commit::sync_folders;
-use super::hold::{is_backup_of, open_held, path_of_held};
+use super::hold::{is_backup_of, open_held};
 use super::journal::{self, CommitItem, CommitNote, Journal, Record, Remark};
 use super::lock::Lock;
+use super::place::path_of_held;
 use super::staged::BESIDE_PREFIX;
 use super::state::State;
 use super::{Store, warn_of};
@@ -38,6 +39,7 @@ impl Store {
             // while the note is there, what waits may still be needed
             warn_of(self.remove_staged(&journal.beside));
             self.remove_staged_by_first(&journal.first_staged);
+            self.drop_doubles();
         }
         warn_of(finished);
         let records: Vec<Record> = self.records.in_order().into_iter().cloned().collect();

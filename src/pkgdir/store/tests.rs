@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const PATH: &str = "a/b/b-1-1.gpkg.tar";
+/// Where its backup is while a run goes on, and where when it has ended.
+const FIRST: &str = "a~b~b-1-1.gpkg.tar.held";
 const HELD: &str = "a/b/b-1-1.gpkg.tar.held";
 const INDEX: &str = "PACKAGES: 2\nTIMESTAMP: 1\nVERSION: 0\n\nCPV: a/b-1\nPATH: a/b/b-1-1.gpkg.tar\nSIZE: 3\n\n\
     CPV: c/d-1\nPATH: c/d/d-1-1.gpkg.tar\nODD: kept\n\n";
@@ -49,6 +51,10 @@ impl Place {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
+    fn first(&self) -> PathBuf {
+        self.path(".binpkg-resign/held").join(FIRST)
+    }
+
     fn held(&self) -> PathBuf {
         self.path(".binpkg-resign/held").join(HELD)
     }
@@ -78,7 +84,7 @@ fn ready(store: &Store, destination: &str, replaces: Option<Identity>) -> Ready 
     file.write_all(b"new!").unwrap();
     let (size, mtime) = staged.seal(&file).unwrap();
     let entry = format!("CPV: a/b-1\nPATH: {destination}\nSIZE: {size}\nMTIME: {mtime}\n");
-    Ready { package: 0, staged, replaces, releases: Some(path(HELD)), entry: Entry::from_text(&entry), size, mtime }
+    Ready { package: 0, staged, replaces, releases: Some(path(FIRST)), entry: Entry::from_text(&entry), size, mtime }
 }
 
 /// What came of each file of a batch.
@@ -101,7 +107,7 @@ fn a_whole_run_leaves_the_new_package_and_nothing_else() {
     let place = Place::new();
     let mut store = place.store();
     store.begin(vec![at_risk()]);
-    assert_eq!(std::fs::read(place.held()).unwrap(), b"old");
+    assert_eq!(std::fs::read(place.first()).unwrap(), b"old");
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!(mode(place.path(".binpkg-resign")), 0o700);
     let was = identity(&store);
@@ -167,7 +173,7 @@ fn a_package_that_disappeared_is_held() {
     let package = ready(&store, PATH, Some(identity(&store)));
     std::fs::remove_file(place.path(PATH)).unwrap();
     assert_eq!(words(&store.commit(vec![package]).unwrap()), "Gone");
-    assert!(store.keep(&path(HELD), remark("gone")));
+    assert!(store.keep(&path(FIRST), remark("gone")));
     store.finish().unwrap();
     let records = place.records();
     assert_eq!((records.len(), records[0].reason.clone()), (1, Some(remark("gone"))));
@@ -186,7 +192,7 @@ fn a_new_name_that_was_taken_stays_with_who_took_it() {
     assert_eq!(place.text("n/b/b-1-1.gpkg.tar"), "another");
     assert_eq!(place.text(PATH), "old", "a package and its copy do not part");
     assert_eq!(place.text("Packages"), INDEX.replace("TIMESTAMP: 1", &timestamp(&place)));
-    assert_eq!(std::fs::read(place.held()).unwrap(), b"old");
+    assert_eq!(std::fs::read(place.first()).unwrap(), b"old");
 }
 
 #[test]
@@ -217,7 +223,7 @@ fn a_package_that_is_not_ours_loses_only_its_second_name() {
     let place = Place::new();
     let mut store = place.store();
     store.begin(vec![at_risk()]);
-    store.release(&path(HELD)).unwrap();
+    store.release(&path(FIRST)).unwrap();
     store.finish().unwrap();
     assert_eq!(place.text(PATH), "old");
     assert!(!place.path(".binpkg-resign").exists());
@@ -288,7 +294,7 @@ fn a_batch_that_was_cut_short_is_finished() {
                 size: package.size,
                 mtime: package.mtime,
                 entry: entry.to_text(),
-                releases: Some(path(HELD)),
+                releases: Some(path(FIRST)),
             }],
         };
         note.write(&store.state.folder).unwrap();
@@ -371,18 +377,55 @@ fn two_builds_of_one_name_are_two_packages() {
     let place = Place::new();
     let mut store = place.store();
     store.begin(vec![at_risk()]);
-    store.keep(&path(HELD), remark("first"));
+    store.keep(&path(FIRST), remark("first"));
     std::fs::remove_file(place.path(PATH)).unwrap();
     std::fs::write(place.path(PATH), b"newer").unwrap();
     let backups = store.begin(vec![at_risk()]);
     let held = backups[0].held().unwrap().clone();
-    assert_ne!(held, path(HELD));
+    assert_ne!(held, path(FIRST));
     let names = [store.stager().stage(&path(PATH)).unwrap(), store.stager().stage(&path(PATH)).unwrap()];
     assert_ne!(names[0].0.name, names[1].0.name);
     drop(names);
     store.keep(&held, remark("second"));
     store.finish().unwrap();
     assert_eq!(place.records().len(), 2);
+}
+
+#[test]
+fn a_run_that_ends_while_backups_get_their_places_leaves_one_of_each() {
+    for has_new_name in [false, true] {
+        let place = Place::new();
+        let mut store = place.store();
+        store.begin(vec![at_risk()]);
+        store.keep(&path(FIRST), remark("because"));
+        let record = Record { held: path(HELD), ..store.records()[0].clone() };
+        journal::Journal::append(&store.state.folder, &[store.records()[0].clone(), record], &[]).unwrap();
+        die(store);
+        std::fs::create_dir_all(place.path(".binpkg-resign/held/a/b")).unwrap();
+        if has_new_name {
+            std::fs::hard_link(place.first(), place.held()).unwrap();
+        }
+        std::fs::remove_file(place.path(PATH)).unwrap();
+        let store = place.store();
+        assert_eq!(store.records().len(), 1, "{has_new_name}");
+        assert_eq!(store.records()[0].reason, Some(remark("because")));
+        store.finish().unwrap();
+        assert_eq!(std::fs::read(place.held()).unwrap(), b"old");
+        assert!(!place.first().exists());
+        let records = place.records();
+        assert_eq!((records.len(), &records[0].held), (1, &path(HELD)));
+    }
+}
+
+#[test]
+fn a_path_that_a_name_could_not_tell_has_its_folders_at_once() {
+    let place = Place::new();
+    let odd = "a~b/b-1-1.gpkg.tar";
+    std::fs::create_dir(place.path("a~b")).unwrap();
+    std::fs::rename(place.path(PATH), place.path(odd)).unwrap();
+    let mut store = place.store();
+    let backups = store.begin(vec![AtRisk { path: path(odd), ..at_risk() }]);
+    assert_eq!(backups[0].held().map(PkgPath::as_str), Some("a~b/b-1-1.gpkg.tar.held"));
 }
 
 #[test]
@@ -397,7 +440,7 @@ fn a_held_build_whose_name_was_taken_is_never_removed() {
     std::fs::write(place.path("Packages"), INDEX).unwrap();
     let store = place.store();
     assert_eq!(store.records().len(), 1);
-    assert_eq!(std::fs::read(place.held()).unwrap(), b"old");
+    assert_eq!(std::fs::read(place.first()).unwrap(), b"old");
 }
 
 #[test]
