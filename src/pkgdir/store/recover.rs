@@ -39,8 +39,8 @@ impl Store {
             // while the note is there, what waits may still be needed
             warn_of(self.remove_staged(&journal.beside));
             self.remove_staged_by_first(&journal.first_staged);
-            self.drop_doubles();
         }
+        let is_finished = finished.is_ok();
         warn_of(finished);
         let records: Vec<Record> = self.records.in_order().into_iter().cloned().collect();
         for record in records {
@@ -50,6 +50,10 @@ impl Store {
             Ok(Some(held)) => warn_of(self.adopt(&held)),
             Ok(None) => {}
             Err(error) => log::warn!("{error}"),
+        }
+        // a note that is still there knows the first names
+        if is_finished {
+            self.drop_doubles();
         }
     }
 
