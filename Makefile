@@ -17,7 +17,7 @@ TESTED := --locked --features fault-injection
 # The tests run side by side, one process a core.
 PYTEST_JOBS ?= auto
 
-.PHONY: help setup build release test test-rust test-portage test-full lint demo readme bench fuzz
+.PHONY: help setup build release test test-rust test-portage test-full lint demo readme bench fuzz first-release
 
 help:
 	@echo 'make demo       what this does, shown with the real Portage in a throw-away prefix'
@@ -75,6 +75,15 @@ build:
 release:
 	$(CARGO) build --locked --release
 
+# 0.1.0 as it was released, for the test of the upgrade.
+FIRST_RELEASE := e5e3201
+first-release: target/release-0.1.0/debug/binpkg-resign
+
+target/release-0.1.0/debug/binpkg-resign:
+	rm -rf target/release-0.1.0/source && mkdir -p target/release-0.1.0/source
+	git archive $(FIRST_RELEASE) | tar -x -C target/release-0.1.0/source
+	cd target/release-0.1.0/source && CARGO_TARGET_DIR='$(CURDIR)/target/release-0.1.0' $(CARGO) build --locked
+
 test: setup build test-rust test-portage
 
 test-rust: setup
@@ -83,7 +92,7 @@ test-rust: setup
 test-portage: setup build
 	$(PYTEST) -n $(PYTEST_JOBS) tests
 
-test-full: setup build test-rust
+test-full: setup build first-release test-rust
 	BINPKG_RESIGN_FULL=1 $(PYTEST) -n $(PYTEST_JOBS) tests
 
 lint: setup
