@@ -38,7 +38,7 @@ pub struct Common {
     /// How many packages to prepare at once [default: the number of processors]
     #[arg(short, long, value_name = "N", value_hint = ValueHint::Other, global = true)]
     pub jobs: Option<std::num::NonZeroUsize>,
-    /// Say what becomes of each package
+    /// Say what becomes of each package; with --pretend, what its metadata would lose and gain
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Say only what went wrong
@@ -155,6 +155,10 @@ pub enum HeldCommand {
 }
 
 impl Command {
+    /// What every command is called.
+    pub const NAMES: [&str; 9] =
+        ["apply", "held", "verify", "status", "doctor", "rekey", "sign", "index", "completions"];
+
     /// The name of the command.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -203,6 +207,13 @@ pub fn completions(shell: Shell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_command_is_named() {
+        let cli = Cli::command();
+        let names: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(names, Command::NAMES);
+    }
 
     /// The help of every command, as it stands.
     #[test]

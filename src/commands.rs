@@ -29,6 +29,7 @@ use crate::plan::Layout;
 use crate::portage::settings::{self, Settings, Signing};
 use crate::portage::updates::{Mtimedb, RepoSource, Selection, UpdateSet};
 use crate::progress::{Meter, Step};
+use crate::report::Audience;
 use crate::resign::{self, Crew, Job, Purpose, Results};
 
 /// Why a run, or a part of it, could not be.
@@ -104,6 +105,14 @@ impl Run<'_> {
     /// Why packages are not signed here.
     fn why_not_configured(&self) -> Result<String, Error> {
         Ok(self.settings.why_not_signing()?.map(|why| why.to_string()).unwrap_or_default())
+    }
+
+    /// Whether somebody waits for an answer also where nothing was to be done.
+    fn audience(&self) -> Audience {
+        match self.terminal {
+            Some(_) if !self.settings.are_of_a_hook() => Audience::Person,
+            _ => Audience::Nobody,
+        }
     }
 
     /// PKGDIR; none where it is not there.

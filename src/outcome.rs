@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::package::Misnamed;
 use crate::package::gpkg::GpkgError;
 use crate::package::openpgp::{GpgError, KeyError, SignError, VerifyError};
+use crate::package::rewrite::Difference;
 use crate::package::verify::Refusal;
 use crate::pkgdir::PkgdirError;
 use crate::pkgdir::agreement::Disagreement;
@@ -35,6 +36,9 @@ pub(crate) struct Outcome {
     pub new_path: Option<PkgPath>,
     /// Which updates change which keys.
     pub changes: Vec<Change>,
+    /// What its metadata lose and gain; only where it is just said what would be done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<Difference>,
     /// Why, where it was not signed.
     pub reason: Option<Reason>,
     /// For a held package: since when, in seconds since the epoch.

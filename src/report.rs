@@ -1,5 +1,6 @@
 //! Outcomes → what a person reads, or JSON.
 
+mod diff;
 mod style;
 
 use std::collections::HashMap;
@@ -33,9 +34,18 @@ pub(crate) struct Report {
     /// Packages held from earlier runs and still not signed.
     #[serde(skip)]
     pub still_held: usize,
-    /// Why nothing was done, where signing is not configured.
+    /// Why nothing was done, where signing is not configured, and who is to be told.
     #[serde(skip)]
-    pub why: Option<String>,
+    pub not_configured: Option<(String, Audience)>,
+}
+
+/// Who reads that nothing was to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Somebody at a terminal, or who has asked for just that.
+    Person,
+    /// Nobody: a hook, a script.
+    Nobody,
 }
 
 /// How a run ended; of two runs, what comes later here counts.
@@ -117,7 +127,7 @@ impl Report {
         let seconds = (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
         let counts = OutcomeCounts::of(&packages);
         let pretend = mode == Mode::Pretend;
-        Report { command, status, packages, counts, seconds, pretend, error: None, still_held: 0, why: None }
+        Report { command, status, packages, counts, seconds, pretend, error: None, still_held: 0, not_configured: None }
     }
 
     /// A report of a run that could not even begin.
@@ -243,6 +253,9 @@ impl Text<'_> {
             for change in &package.changes {
                 self.line(Level::Info, &format!("    {}: {}", change.update, change.keys.join(" ")));
             }
+            if self.detail == Detail::Verbose {
+                self.texts.out += &diff::lines(&package.metadata, self.styles.out);
+            }
         }
     }
 
@@ -255,8 +268,9 @@ impl Text<'_> {
         let counts = report.counts;
         match report.status {
             Status::NotConfigured => {
-                let why = report.why.clone().unwrap_or_default();
-                if self.detail == Detail::Verbose || report.command == "sign" {
+                if let Some((why, audience)) = &report.not_configured
+                    && (self.detail == Detail::Verbose || *audience == Audience::Person)
+                {
                     self.line(Level::Info, &format!("binary packages are not signed here ({why}): nothing to do"));
                 }
             }
@@ -438,7 +452,9 @@ fn by_reason<'o>(packages: &[&'o Outcome]) -> Vec<(String, Vec<&'o Outcome>)> {
 fn held_facts(package: &Outcome) -> String {
     let (Some(size), Some(since)) = (package.size, package.since) else { return String::new() };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    format!(" ({}, {} ago; {})", bytes(size), age(now.saturating_sub(since)), package.path)
+    // one that nothing names is called by its path
+    let path = package.cpv.as_ref().map_or_else(String::new, |_| format!("; {}", package.path));
+    format!(" ({}, {} ago{path})", bytes(size), age(now.saturating_sub(since)))
 }
 
 /// A number of bytes for people.

@@ -157,21 +157,21 @@ impl Crew<'_> {
         let mut outcomes = Vec::new();
         for job in jobs {
             let examined = match &mut verifier {
-                Ok(verifier) => self.examine(job, verifier).map(|_| ()),
+                Ok(verifier) => self.examine(job, verifier),
                 Err(reason) => Err(Unmade::Failed(reason.clone())),
             };
             let doomed = || job.work.doomed.clone().map(Reason::Doomed);
             match (examined, self.keyring.problem().map(Reason::Key).or_else(doomed)) {
-                (Ok(()), None) => outcomes.extend(job.edits().map(|edit| {
+                (Ok(examined), None) => outcomes.extend(job.edits().map(|edit| {
                     let in_place = job.work.in_place.as_ref().is_some_and(|own| std::ptr::eq(own, edit));
                     let kind = match self.purpose {
                         Purpose::Sign => OutcomeKind::Signed,
                         _ if in_place => OutcomeKind::Resigned,
                         _ => OutcomeKind::Moved,
                     };
-                    job.outcome_of(edit, kind, None)
+                    Outcome { metadata: examined.differences(edit), ..job.outcome_of(edit, kind, None) }
                 })),
-                (Ok(()), Some(reason)) => outcomes.push(job.outcome(self.purpose.unsigned_kind(), Some(reason))),
+                (Ok(_), Some(reason)) => outcomes.push(job.outcome(self.purpose.unsigned_kind(), Some(reason))),
                 (Err(unmade), _) => outcomes.extend(self.would_be(job, unmade)),
             }
         }

@@ -3,6 +3,7 @@
 mod bar;
 mod looks;
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -14,7 +15,7 @@ use crate::commands::index::{self, Correction};
 use crate::commands::sign::{self, Wanted};
 use crate::commands::status::{self, Overview};
 use crate::commands::verify::{self, Audit};
-use crate::commands::{Error, Run, apply, held, rekey};
+use crate::commands::{Error, Mode, Run, apply, held, rekey};
 use crate::interrupt::Interrupt;
 use crate::pkgdir::renewal::Scope;
 use crate::portage::settings::{Environment, Locations, Settings};
@@ -37,6 +38,9 @@ pub fn start() -> ExitCode {
             let said: String =
                 lines.map(|line| format!("{}{}\n", mark(Level::Error, style), printable(without_mark(line)))).collect();
             let _ = std::io::stderr().write_all(said.as_bytes());
+            if let Some(json) = wrong_usage_as_json(text.trim_end(), std::env::args_os()) {
+                let _ = writeln!(std::io::stdout(), "{json}");
+            }
             ExitCode::from(2)
         }
         // help, or the version
@@ -46,6 +50,15 @@ pub fn start() -> ExitCode {
 
 fn is_wrong_usage(error: &clap::Error) -> bool {
     error.use_stderr() && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// The same as an object, if that was asked for.
+fn wrong_usage_as_json(said: &str, arguments: impl Iterator<Item = OsString>) -> Option<String> {
+    let arguments: Vec<OsString> = arguments.skip(1).take_while(|argument| argument != "--").collect();
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    let command = Command::NAMES.into_iter().find(|name| has(name)).unwrap_or_default();
+    let object = has("--json").then(|| Report::of_error(command, Mode::Real, without_mark(said).to_owned()).to_json());
+    object?.ok()
 }
 
 fn without_mark(line: &str) -> &str {

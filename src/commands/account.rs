@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Error, Mode};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::pkgdir::store::Store;
-use crate::report::{Report, Status};
+use crate::report::{Audience, Report, Status};
 use crate::resign::{History, Settled};
 
 /// The book that a run keeps.
@@ -18,7 +18,7 @@ pub(super) struct Account {
     still_held: usize,
     error: Option<Error>,
     /// Why nothing was done, where signing is not configured.
-    not_configured: Option<String>,
+    not_configured: Option<(String, Audience)>,
 }
 
 impl Account {
@@ -55,8 +55,8 @@ impl Account {
         }
     }
 
-    pub(super) fn not_configured(&mut self, why: String) {
-        self.not_configured = Some(why);
+    pub(super) fn not_configured(&mut self, why: String, audience: Audience) {
+        self.not_configured = Some((why, audience));
     }
 
     pub(super) fn still_held(&mut self, count: usize) {
@@ -113,6 +113,6 @@ impl Account {
             (None, None) => report.status,
         };
         let error = self.error.map(|error| error.to_string());
-        Report { status, error, still_held: self.still_held, why: self.not_configured, ..report }
+        Report { status, error, still_held: self.still_held, not_configured: self.not_configured, ..report }
     }
 }

@@ -46,7 +46,7 @@ fn apply_to_one(run: &Run<'_>, selection: Selection) -> Report {
 
 fn walk(run: &Run<'_>, selection: Selection, account: &mut Account) -> Result<(), Error> {
     let Some(signing) = run.settings.signing()? else {
-        account.not_configured(run.why_not_configured()?);
+        account.not_configured(run.why_not_configured()?, run.audience());
         return keep_net_for_the_host_that_signs(run, account);
     };
     let updates = run.updates(selection)?;

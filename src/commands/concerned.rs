@@ -110,6 +110,7 @@ fn astray(astray: &plan::Astray) -> Outcome {
         kind: OutcomeKind::Exposed,
         new_path: None,
         changes: Vec::new(),
+        metadata: Vec::new(),
         reason: Some(Reason::Astray),
         since: None,
         size: None,

@@ -50,7 +50,7 @@ pub(crate) fn retry(run: &Run<'_>, names: &[String]) -> Report {
 
 fn try_again(run: &Run<'_>, names: &[String], account: &mut Account) -> Result<(), Error> {
     let Some(signing) = run.settings.signing()? else {
-        account.not_configured(run.why_not_configured()?);
+        account.not_configured(run.why_not_configured()?, run.audience());
         return Ok(());
     };
     let Some(pkgdir) = run.pkgdir()? else { return chosen(&[], names).map(drop) };
@@ -152,6 +152,7 @@ fn outcome(record: &Record) -> Outcome {
         kind: OutcomeKind::Held,
         new_path: None,
         changes: Vec::new(),
+        metadata: Vec::new(),
         reason: Some(record.reason.clone().map_or(Reason::UnderWay, Reason::Remembered)),
         since: Some(record.since),
         size: Some(record.size),

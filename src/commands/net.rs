@@ -36,6 +36,7 @@ impl Removed {
             kind: OutcomeKind::Restored,
             new_path: None,
             changes: Vec::new(),
+            metadata: Vec::new(),
             reason: self.record.reason.clone().map(Reason::Remembered),
             since: None,
             size: None,

@@ -23,7 +23,7 @@ pub(crate) fn rekey(run: &Run<'_>) -> Report {
 fn walk(run: &Run<'_>, account: &mut Account) -> Result<(), Error> {
     let settings = run.settings;
     let Some(signing) = settings.signing()? else {
-        account.not_configured(run.why_not_configured()?);
+        account.not_configured(run.why_not_configured()?, run.audience());
         return Ok(());
     };
     let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };

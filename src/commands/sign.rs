@@ -20,7 +20,7 @@ use crate::pkgdir::store::Reader;
 use crate::portage::index::{Entry, PackageIndex};
 use crate::portage::names::PkgPath;
 use crate::portage::settings::Signing;
-use crate::report::{Report, plural};
+use crate::report::{Audience, Report, plural};
 use crate::resign::{Crew, Job, Purpose};
 
 /// Which packages are to be signed.
@@ -44,7 +44,8 @@ pub(crate) fn sign(run: &Run<'_>, wanted: &Wanted<'_>) -> Report {
 
 fn walk(run: &Run<'_>, wanted: &Wanted<'_>, account: &mut Account) -> Result<(), Error> {
     let Some(signing) = run.settings.signing()? else {
-        account.not_configured(run.why_not_configured()?);
+        // asked for by name
+        account.not_configured(run.why_not_configured()?, Audience::Person);
         return Ok(());
     };
     let Some(pkgdir) = run.pkgdir()? else {
@@ -210,6 +211,7 @@ fn unlisted_outcome(path: &PkgPath) -> Outcome {
         kind: OutcomeKind::Skipped,
         new_path: None,
         changes: Vec::new(),
+        metadata: Vec::new(),
         reason: Some(Reason::Unlisted),
         since: None,
         size: None,

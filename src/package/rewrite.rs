@@ -54,6 +54,75 @@ pub(crate) fn rewrite(metadata: &Metadata, edit: &Edit) -> Metadata {
     metadata
 }
 
+/// What one entry of the metadata loses, and what it gains instead.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Difference {
+    /// The entry, as it is called afterwards.
+    pub key: String,
+    /// What goes: atoms of a dependency, lines of another text.
+    pub old: Vec<String>,
+    /// What takes their place.
+    pub new: Vec<String>,
+}
+
+/// What makes new metadata differ from the old, entry by entry.
+#[must_use]
+pub(crate) fn differences(old: &Metadata, new: &Metadata) -> Vec<Difference> {
+    let mut found: Vec<Difference> = Vec::new();
+    for (key, value) in new.iter() {
+        // an ebuild is renamed with its package
+        let before =
+            old.get(key).or_else(|| old.iter().find(|(name, _)| is_ebuild(key) && is_ebuild(name)).map(|it| it.1));
+        let (before, after) = (String::from_utf8_lossy(before.unwrap_or_default()), String::from_utf8_lossy(value));
+        if before != after {
+            let in_words = DEPENDENCY_KEYS.contains(&key);
+            let parts = |text: &str| -> Vec<String> {
+                match in_words {
+                    true => text.split_whitespace().map(str::to_owned).collect(),
+                    false => text.lines().map(str::to_owned).collect(),
+                }
+            };
+            let (mut gone, mut come) = (Vec::new(), Vec::new());
+            for (old, new) in changed_parts(parts(&before), parts(&after)) {
+                gone.extend(old);
+                come.extend(new);
+            }
+            found.push(Difference { key: key.to_owned(), old: gone, new: come });
+        }
+    }
+    found.retain(|difference| difference.old != difference.new);
+    found
+}
+
+fn is_ebuild(name: &str) -> bool {
+    name.ends_with(".ebuild")
+}
+
+/// The parts that take each other's place, each pair once. An update replaces parts one by one; where it does not, all
+/// between the first and the last that differ are replaced.
+fn changed_parts(old: Vec<String>, new: Vec<String>) -> Vec<(Option<String>, Option<String>)> {
+    let is_one_by_one = old.len() == new.len();
+    let same = |pair: &(&String, &String)| pair.0 == pair.1;
+    let head = old.iter().zip(&new).take_while(same).count();
+    let most = old.len().min(new.len()) - head;
+    let tail = old.iter().rev().zip(new.iter().rev()).take(most).take_while(same).count();
+    let middle = |parts: Vec<String>| {
+        let count = parts.len() - head - tail;
+        parts.into_iter().skip(head).take(count)
+    };
+    let (mut old, mut new) = (middle(old), middle(new));
+    let mut pairs = Vec::new();
+    loop {
+        let pair = (old.next(), new.next());
+        if pair == (None, None) {
+            return pairs;
+        }
+        if !(is_one_by_one && (pair.0 == pair.1 || pairs.contains(&pair))) {
+            pairs.push(pair);
+        }
+    }
+}
+
 fn text_of<'m>(metadata: &'m Metadata, name: &str) -> Cow<'m, str> {
     metadata.get(name).map_or(Cow::Borrowed(""), String::from_utf8_lossy)
 }

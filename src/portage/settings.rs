@@ -161,6 +161,12 @@ impl Settings {
         })
     }
 
+    /// Whether this is a hook's configuration, computed by the Portage that runs it.
+    #[must_use]
+    pub fn are_of_a_hook(&self) -> bool {
+        self.caller == Caller::Hook
+    }
+
     /// The final value of a variable, as `portageq envvar` prints it; `None` if it is not set.
     ///
     /// `USE` and what follows from it (the variables of `USE_EXPAND`, `ACCEPT_LICENSE` and its like) are computed by

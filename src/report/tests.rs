@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::package::rewrite::Difference;
 use crate::pkgdir::PkgdirError;
 use crate::pkgdir::store::Remark;
 use crate::plan::{Change, Doom};
@@ -22,6 +23,7 @@ fn outcome(name: &str, kind: OutcomeKind, reason: Option<Reason>) -> Outcome {
         kind,
         new_path: (kind == OutcomeKind::Moved).then(|| PkgPath::new("dev-debug/new/new-1-1.gpkg.tar").unwrap()),
         changes: vec![Change { update: UPDATE.into(), keys: vec!["RDEPEND".into(), "BDEPEND".into()] }],
+        metadata: Vec::new(),
         reason,
         since: None,
         size: None,
@@ -98,11 +100,13 @@ fn little_is_said_where_little_was_done() {
     all_ways("nothing", &report("apply", Mode::Real, Vec::new()));
     all_ways("nothing-pretend", &report("apply", Mode::Pretend, Vec::new()));
     all_ways("still-held", &Report { still_held: 1, ..report("apply", Mode::Real, Vec::new()) });
-    let why = Some("FEATURES lacks binpkg-signing".to_owned());
-    all_ways(
-        "not-configured",
-        &Report { status: Status::NotConfigured, why, ..report("apply", Mode::Real, Vec::new()) },
-    );
+    let not_configured = |audience| Report {
+        status: Status::NotConfigured,
+        not_configured: Some(("FEATURES lacks binpkg-signing".to_owned(), audience)),
+        ..report("apply", Mode::Real, Vec::new())
+    };
+    all_ways("not-configured", &not_configured(Audience::Nobody));
+    all_ways("not-configured-terminal", &not_configured(Audience::Person));
     insta::assert_snapshot!(
         "error-json",
         Report::of_error("apply", Mode::Pretend, "make.conf: broken".into()).to_json().unwrap()
@@ -121,6 +125,63 @@ fn a_run_that_was_ended_has_nothing_to_be_fixed() {
     outcomes.push(held("three", no_space()));
     let text = report("apply", Mode::Real, outcomes).to_text(Style::Plain, Detail::Normal);
     assert!(text.contains("When that is fixed, run"), "{text}");
+}
+
+#[test]
+fn old_and_new_texts_are_told() {
+    let difference = |key: &str, old: &[&str], new: &[&str]| Difference {
+        key: key.into(),
+        old: old.iter().map(ToString::to_string).collect(),
+        new: new.iter().map(ToString::to_string).collect(),
+    };
+    let metadata = vec![
+        difference(
+            "RDEPEND",
+            &["dev-util/strace", "!<dev-util/strace-5"],
+            &["dev-debug/strace", "!<dev-debug/strace-5"],
+        ),
+        difference("SLOT", &["0"], &["0\u{1b}[31m/2"]),
+    ];
+    let outcomes = vec![Outcome { metadata, ..outcome("resigned", OutcomeKind::Resigned, None) }];
+    let report = report("apply", Mode::Pretend, outcomes);
+    all_ways("diff", &report);
+    let coloured = report.to_text(Style::Coloured, Detail::Verbose);
+    insta::assert_snapshot!("diff-coloured", coloured.escape_debug().to_string());
+    insta::assert_snapshot!("diff-json", report.to_json().unwrap());
+}
+
+#[test]
+fn held_packages_are_shown_with_their_reasons() {
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let three_days_ago = now - 3 * 86400 - 3600;
+    let held = |name: &str, text: &str| {
+        let reason = Reason::Remembered(Remark { code: "sign".into(), text: text.into() });
+        Outcome {
+            changes: Vec::new(),
+            since: Some(three_days_ago),
+            size: Some(5 << 20),
+            ..outcome(name, OutcomeKind::Held, Some(reason))
+        }
+    };
+    let unnamed =
+        Outcome { cpv: None, build_id: None, ..held("lost", "the run that should have signed it was interrupted") };
+    let packages = vec![held("one", "the key is locked"), held("two", "the key is locked"), unnamed];
+    all_ways("held-list", &report("held", Mode::Real, packages));
+}
+
+#[test]
+fn a_first_signature_is_told() {
+    let unchanged = |outcome: Outcome| Outcome { changes: Vec::new(), ..outcome };
+    let outcomes = || {
+        vec![
+            unchanged(outcome("signed", OutcomeKind::Signed, None)),
+            unchanged(outcome("already", OutcomeKind::Skipped, Some(Reason::SignedAlready))),
+            unchanged(outcome("unlisted", OutcomeKind::Skipped, Some(Reason::Unlisted))),
+            unchanged(outcome("missing", OutcomeKind::Skipped, Some(Reason::Missing))),
+        ]
+    };
+    all_ways("sign", &report("sign", Mode::Real, outcomes()));
+    all_ways("sign-pretend", &report("sign", Mode::Pretend, outcomes()));
 }
 
 #[test]

@@ -114,6 +114,7 @@ impl Job {
             kind,
             new_path: None,
             changes: self.edits().flat_map(|edit| edit.changes.clone()).collect(),
+            metadata: Vec::new(),
             reason,
             since: None,
             size: None,

@@ -12,7 +12,7 @@ use crate::package::gpkg::{
     Container, Draft, FileDigests, GpkgError, ImageSignature, NewContainer, Target, file_digests,
 };
 use crate::package::openpgp::{Signer, Verifier};
-use crate::package::rewrite::rewrite;
+use crate::package::rewrite::{Difference, differences, rewrite};
 use crate::package::verify::{Depth, Unsigned, Verdict, Verified, Whose, verify};
 use crate::pkgdir::agreement::{differs_from_bytes, differs_from_file};
 use crate::pkgdir::store::{Reader, Ready, Staged, Stager};
@@ -44,6 +44,16 @@ pub(super) struct Examined {
     package: Signable,
     /// What lies under its name in PKGDIR.
     at_name: Identity,
+}
+
+impl Examined {
+    /// What an edit would make other of its metadata.
+    pub(super) fn differences(&self, edit: &Edit) -> Vec<Difference> {
+        match &self.package {
+            Signable::Ours(verified) => differences(verified.metadata(), &rewrite(verified.metadata(), edit)),
+            Signable::Unsigned(_) => Vec::new(),
+        }
+    }
 }
 
 /// What may be signed.

@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.world import path_of, publish, pull, world
 from tests.lab import NEWEST, Prefix, Snapshot, package
+from tests.lab.terminal import Terminal
 
 STRACE = path_of("multi-instance", "dev-util/strace-6.6")
 USER = path_of("multi-instance", "app-misc/user-1")
@@ -148,6 +149,72 @@ def test_a_prefix_without_portage(lab):
     prefix = healthy(lab)
     result = prefix.run("binpkg-resign", "--prefix", prefix.pkgdir, "apply", check=2)
     assert "--prefix" in result.text, result
+
+
+def shown(prefix, *words, status=0):
+    """What stands on a terminal."""
+    argv = ["binpkg-resign", "--prefix", prefix.path, *words]
+    with Terminal(argv, prefix.environment() | {"TERM": "xterm"}, prefix.path) as terminal:
+        assert terminal.end(60) == status, terminal.seen
+        return terminal.seen
+
+
+@pytest.mark.parametrize("words", [["apply"], ["apply", "-p"], ["rekey"], ["rekey", "-p"], ["held", "retry"], ["held", "retry", "-p"]])
+def test_a_person_is_told_that_signing_is_not_configured(lab, words):
+    """Once, and why; a script gets nothing but the status."""
+    prefix = world(lab, NEWEST, signed=False).clone()
+    seen = shown(prefix, *words)
+    assert seen.count("binary packages are not signed here") == 1 and "FEATURES" in seen, seen
+    assert shown(prefix, "-q", *words) == "" == prefix.resign(*words).text
+    answer = prefix.resign_json(*words)
+    assert answer["status"] == "not-configured" and answer["pretend"] == ("-p" in words), answer
+
+
+def test_a_hook_is_silent_where_signing_is_not_configured(lab):
+    """Also on a terminal, as emerge runs it."""
+    prefix = world(lab, NEWEST, signed=False).clone()
+    prefix.install_hook()
+    publish(prefix)
+    with Terminal(["emerge", "--color=n", "--sync"], prefix.environment() | {"TERM": "xterm"}, prefix.path) as terminal:
+        assert terminal.end(120) == 0, terminal.seen
+        assert "Performing Global Updates" in terminal.seen or "50-binpkg-resign" in terminal.seen, terminal.seen
+        assert "not signed here" not in terminal.seen, terminal.seen
+
+
+def test_pretend_shows_old_and_new_texts(lab):
+    """As the file has them; and nothing is written."""
+    prefix = healthy(lab)
+    publish(prefix)
+    pull(prefix)
+    before = Snapshot(prefix.path)
+    [plain, verbose] = [prefix.resign(*words, "apply", "-p").out for words in ([], ["-v"])]
+    assert set(plain.splitlines()) < set(verbose.splitlines()), (plain, verbose)
+    for line in ("    RDEPEND", "      - >=dev-util/strace-6", "      + >=dev-debug/strace-6", "      - 0/2.30"):
+        assert f" * {line}\n" in verbose and f" * {line}\n" not in plain, verbose
+    coloured = shown(prefix, "-v", "--color=y", "apply", "-p")
+    assert "\x1b[31m- dev-util/strace" in coloured and "\x1b[32m+ dev-debug/strace" in coloured, coloured
+
+    packages = prefix.resign_json("apply", "-p")["packages"]
+    [user] = [record for record in packages if record["path"] == USER]
+    metadata = {change["key"]: (change["old"], change["new"]) for change in user["metadata"]}
+    assert metadata["BDEPEND"] == (["dev-util/strace"], ["dev-debug/strace"])
+    assert metadata["RDEPEND"] == ([">=dev-util/strace-6", "dev-libs/slotted:0"], [">=dev-debug/strace-6", "dev-libs/slotted:2"])
+    [moved] = [record for record in packages if record["path"] == STRACE]
+    assert {change["key"]: change["new"] for change in moved["metadata"]}["CATEGORY"] == ["dev-debug"]
+    assert before.difference(Snapshot(prefix.path)) == []
+    assert not any("metadata" in record for record in prefix.resign_json("apply")["packages"])
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [(["frobnicate"], ""), (["apply", "--nonsense"], "apply"), (["sign"], "sign"), (["--jobs", "0", "verify"], "verify"), ([], "")],
+)
+def test_json_where_the_command_line_is_wrong(lab, words, command):
+    prefix = healthy(lab)
+    answer = prefix.resign_json(*words, check=2)
+    assert (answer["command"], answer["status"], answer["packages"]) == (command, "error", []), answer
+    assert answer["error"]
+    assert "Usage:" in prefix.run("binpkg-resign", "--json", "--help").out
 
 
 def grades(prefix, *files, status=0):

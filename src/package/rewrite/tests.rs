@@ -131,3 +131,33 @@ fn bytes_that_are_no_utf8_stay_where_nothing_changes() {
     assert_eq!(after.get("RDEPEND"), Some(&b"\xff a/b\n"[..]));
     assert_eq!(after.get("DEPEND"), Some("\u{fffd} x/z\n".as_bytes()));
 }
+
+#[test]
+fn what_goes_and_what_comes() {
+    let told = |old: &[(&str, &str)], new: &[(&str, &str)]| -> Vec<String> {
+        let found = differences(&metadata(old), &metadata(new));
+        found.iter().map(|found| format!("{}: {:?} {:?}", found.key, found.old, found.new)).collect()
+    };
+    let whole = |old: &str, new: &str| told(&[("RDEPEND", old)], &[("RDEPEND", new)]);
+    assert_eq!(whole("a/a b/b", "a/a b/b"), [""; 0]);
+    // each atom once, in their order, and no blanks
+    assert_eq!(
+        whole("x? ( a/a ) b/b || ( a/a c/c )\n", "x? ( d/d ) b/b || ( d/d e/e ) "),
+        [r#"RDEPEND: ["a/a", "c/c"] ["d/d", "e/e"]"#]
+    );
+    assert_eq!(whole("a/a  b/b\n", "a/a b/b"), [""; 0]);
+    // not one by one
+    assert_eq!(whole("a/a x/x b/b", "a/a b/b"), [r#"RDEPEND: ["x/x"] []"#]);
+    assert_eq!(whole("a/a", "a/a a/a"), [r#"RDEPEND: [] ["a/a"]"#]);
+    // an ebuild is compared with that of the old name, and by its lines; an empty entry that goes is nothing
+    let ebuild =
+        |name: &str, atom: &str| (format!("{name}.ebuild"), format!("EAPI=8\nRDEPEND=\"a/b {atom}\"\nSLOT=0\n"));
+    let (old, new) = (ebuild("old-1", "a/a"), ebuild("new-1", "d/d"));
+    assert_eq!(
+        told(&[("PF", "old-1\n"), (&old.0, &old.1), ("PDEPEND", "")], &[("PF", "new-1\n"), (&new.0, &new.1)]),
+        [
+            r#"PF: ["old-1"] ["new-1"]"#.to_owned(),
+            r#"new-1.ebuild: ["RDEPEND=\"a/b a/a\""] ["RDEPEND=\"a/b d/d\""]"#.to_owned(),
+        ]
+    );
+}
