@@ -20,6 +20,7 @@ mod refusal;
 pub mod sign;
 mod signed_with;
 mod talk;
+mod temporary;
 pub mod trust;
 pub mod verify;
 mod watchdog;

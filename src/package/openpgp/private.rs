@@ -1,7 +1,6 @@
 //! Private, temporary gpg homes (0700): with what counts as ours and nothing else, or a copy of somebody's public keys.
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use super::certificate::Certificate;
 use super::gpg::{Gpg, GpgError, Options};
 use super::key_error::KeyError;
 use super::talk::{Patience, converse};
+use super::temporary::TemporaryFolder;
 use crate::portage::fingerprint::Fingerprint;
 
 /// gpg's own settings there: neither a lock on the random seed nor a trust database is needed, which is also faster.
@@ -34,7 +34,7 @@ const PUBLIC: [&str; 7] = [
 /// A private home; what was started for it ends with it.
 #[derive(Debug)]
 pub(super) struct PrivateHome {
-    folder: tempfile::TempDir,
+    folder: TemporaryFolder,
     program: PathBuf,
     holds: Holds,
 }
@@ -86,13 +86,7 @@ impl PrivateHome {
     }
 
     fn empty(program: &Path, holds: Holds) -> Result<PrivateHome, KeyError> {
-        let directory = std::env::temp_dir();
-        let folder = tempfile::Builder::new()
-            .prefix("binpkg-resign.")
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir()
-            .map_err(|source| KeyError::PrivateHome { directory, source })?;
-        Ok(PrivateHome { folder, program: program.to_owned(), holds })
+        Ok(PrivateHome { folder: TemporaryFolder::new()?, program: program.to_owned(), holds })
     }
 
     pub(super) fn path(&self) -> &Path {
