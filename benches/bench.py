@@ -24,6 +24,7 @@ from benches.limits import agent_limit, bare_command  # noqa: E402
 from benches.measure import ROWS, SHARED, measured, row, timed  # noqa: E402
 from benches.protect import part_protect  # noqa: E402
 from benches.unsigned import part_index, part_unsigned  # noqa: E402
+from benches.verdicts import part_verify  # noqa: E402
 from tests.lab import Prefix, Session, files_of  # noqa: E402
 from tests.lab.packages import package  # noqa: E402
 
@@ -197,6 +198,7 @@ PARTS = {
     "unsigned": part_unsigned,
     "index": part_index,
     "protect": part_protect,
+    "verify": part_verify,
     "growth": part_growth,
     "large": part_large,
 }
