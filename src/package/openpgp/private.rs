@@ -19,6 +19,9 @@ const SETTINGS: &str = "no-random-seed-file\nno-auto-check-trustdb\nbatch\nlock-
 /// which a configuration in `/etc/gnupg` could prevent.
 const RING: &str = "pubring.gpg";
 
+/// Where certificates of others are, beside ours in a keybox: a keyring as well.
+const OTHERS: &str = "others.gpg";
+
 /// Where gpg keeps public keys and trust in them, whatever it is configured to use: its own files, those of keyboxd,
 /// and those of Sequoia's gpg.
 const PUBLIC: [&str; 7] = [
@@ -42,6 +45,9 @@ pub(super) struct PrivateHome {
 /// How the public keys are in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holds {
+    /// Ours in a keybox. gpg has looked at what they say of themselves as it put them there, and not each time that it
+    /// starts, which is 3.6 ms instead of 5.5.
+    Box,
     /// As a file that gpg reads.
     Ring,
     /// As gpg has put them; a keyboxd may be running.
@@ -56,6 +62,14 @@ impl PrivateHome {
         exported: &[u8],
         patience: &Patience,
     ) -> Result<PrivateHome, KeyError> {
+        if !certificates.is_empty() {
+            let home = PrivateHome::empty(program, Holds::Box)?;
+            home.write("gpg.conf", format!("{SETTINGS}no-autostart\n").as_bytes())?;
+            let imported = home.gpg(patience).run(["--import"], exported).is_ok();
+            if imported && matches!(home.lacks(certificates, patience), Ok(None)) {
+                return Ok(home);
+            }
+        }
         let home = PrivateHome::empty(program, Holds::Ring)?;
         let settings = format!("{SETTINGS}no-autostart\nkeyring {}\n", home.path().join(RING).display());
         home.write("gpg.conf", settings.as_bytes())?;
@@ -100,7 +114,12 @@ impl PrivateHome {
     /// Adds certificates of others, as exported. Ours come first, and gpg takes the first of two that are the same.
     pub(super) fn add(&self, exported: &[u8], patience: &Patience) -> Result<(), KeyError> {
         match self.holds {
-            Holds::Ring => self.append(exported),
+            Holds::Ring => self.append(RING, exported),
+            Holds::Box => {
+                let keyring = format!("keyring {}\n", self.path().join(OTHERS).display());
+                self.append(OTHERS, exported)?;
+                self.append("gpg.conf", keyring.as_bytes())
+            }
             Holds::Imported => {
                 let answer = self.gpg(patience).run(["--import"], exported).and_then(super::gpg::Answer::checked);
                 answer.map(|_| ()).map_err(|source| self.error(source))
@@ -133,9 +152,9 @@ impl PrivateHome {
             .map_err(|source| KeyError::PrivateHome { directory: self.path().to_owned(), source })
     }
 
-    fn append(&self, bytes: &[u8]) -> Result<(), KeyError> {
-        let ring = std::fs::OpenOptions::new().append(true).create(true).open(self.path().join(RING));
-        ring.and_then(|mut ring| ring.write_all(bytes))
+    fn append(&self, name: &str, bytes: &[u8]) -> Result<(), KeyError> {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(self.path().join(name));
+        file.and_then(|mut file| file.write_all(bytes))
             .map_err(|source| KeyError::PrivateHome { directory: self.path().to_owned(), source })
     }
 }
@@ -143,7 +162,7 @@ impl PrivateHome {
 impl Drop for PrivateHome {
     /// Ends a keyboxd that gpg has started here.
     fn drop(&mut self) {
-        if self.holds == Holds::Ring
+        if self.holds != Holds::Imported
             || !self.path().join("S.keyboxd").exists() && !self.path().join("public-keys.d").exists()
         {
             return;

@@ -127,7 +127,7 @@ fn a_certificate_that_gpg_does_not_find_makes_nobody_a_stranger() {
     let ours = home.key("ours <ours@example.org>", &[]);
     let keyring = Keyring::open(home.path(), &ours, &[]).unwrap();
     let good = home.clear_sign(&ours, "text\n", &[]);
-    std::fs::write(keyring.private_home().join("pubring.gpg"), b"").unwrap();
+    std::fs::remove_file(keyring.private_home().join("pubring.kbx")).unwrap();
     assert!(
         matches!(state_of(&keyring, &good)[..], [SignatureState::NotChecked(_)]),
         "{:?}",
