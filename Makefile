@@ -92,7 +92,8 @@ test-rust: setup
 test-portage: setup build
 	$(PYTEST) -n $(PYTEST_JOBS) tests
 
-test-full: setup build first-release test-rust
+test-full: setup build test-rust
+	@$(MAKE) --no-print-directory first-release || echo '0.1.0 cannot be built here: its tests will be skipped.' >&2
 	BINPKG_RESIGN_FULL=1 $(PYTEST) -n $(PYTEST_JOBS) tests
 
 lint: setup
