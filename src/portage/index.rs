@@ -127,7 +127,7 @@ impl PackageIndex {
                 fields(self.text.get(range.clone()).unwrap_or_default()).map(|(key, value)| (lossy(key), lossy(value))),
             ),
             Some(Block::Edited(entry)) => {
-                Box::new((entry.fields.iter()).map(|(key, value)| (Cow::from(key.as_str()), Cow::from(value.as_str()))))
+                Box::new(entry.fields().map(|(key, value)| (Cow::from(key), Cow::from(value))))
             }
             None => Box::new(std::iter::empty()),
         }
@@ -145,8 +145,7 @@ impl PackageIndex {
     /// A copy of block `number` that can be edited.
     #[must_use]
     pub fn entry(&self, number: usize) -> Option<Entry> {
-        (number < self.blocks.len())
-            .then(|| Entry { fields: self.fields(number).map(|(k, v)| (k.into_owned(), v.into_owned())).collect() })
+        (number < self.blocks.len()).then(|| Entry::of(self.fields(number)))
     }
 
     /// Copies of all blocks, in order: the first one is block 0.
@@ -247,7 +246,10 @@ impl PackageIndex {
                     }
                     out.push(b'\n');
                 }
-                Some(Block::Edited(entry)) => render_fields(&mut out, &entry.fields),
+                Some(Block::Edited(entry)) => {
+                    out.extend_from_slice(entry.text.as_bytes());
+                    out.push(b'\n');
+                }
                 None => {}
             }
         }
@@ -272,42 +274,58 @@ impl PackageIndex {
 }
 
 /// One package's block, to be edited and put back with [`PackageIndex::inject_all`].
+///
+/// Runs may have many thousands of them in memory, so it is one text and not forty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    fields: Vec<(String, String)>,
+    // lines of a key without a colon, ": ", and a value
+    text: Box<str>,
 }
 
 impl Entry {
+    fn of<K: AsRef<str>, V: AsRef<str>>(fields: impl Iterator<Item = (K, V)>) -> Entry {
+        let mut text = String::new();
+        for (key, value) in fields {
+            text.extend([key.as_ref(), ": ", value.as_ref(), "\n"]);
+        }
+        Entry { text: text.into_boxed_str() }
+    }
+
     /// Parses the lines of one block (as [`Entry::to_text`] gives them).
     #[must_use]
     pub fn from_text(text: &str) -> Entry {
-        Entry { fields: fields(text.as_bytes()).map(|(k, v)| (lossy(k).into_owned(), lossy(v).into_owned())).collect() }
+        Entry::of(fields(text.as_bytes()).map(|(key, value)| (lossy(key), lossy(value))))
     }
 
     /// The lines of this block, without the blank line after it.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut out = Vec::new();
-        render_fields(&mut out, &self.fields);
-        out.pop();
-        String::from_utf8_lossy(&out).into_owned()
+        self.text.to_string()
+    }
+
+    fn fields(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        self.text.split_terminator('\n').filter_map(|line| line.split_once(": "))
     }
 
     /// The value of a key; the last one counts where it stands twice.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        let found = self.fields.iter().rev().find(|(name, _)| name == key);
-        found.map(|(_, value)| value.as_str())
+        let found = self.fields().rev().find(|(name, _)| *name == key);
+        found.map(|(_, value)| value)
     }
 
     /// Sets a key; one that is new goes to its place in Portage's order. A value that Portage leaves out (an empty
     /// one, `SLOT 0`) takes the key out instead.
     pub fn set(&mut self, key: &str, value: &str) {
-        if value.is_empty() || (key == "SLOT" && value == "0") {
-            self.fields.retain(|(name, _)| name != key);
+        let left_out = value.is_empty() || (key == "SLOT" && value == "0");
+        let mut fields: Vec<(String, String)> =
+            self.fields().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        if left_out {
+            fields.retain(|(name, _)| name != key);
         } else {
-            set_sorted(&mut self.fields, key, value.to_owned());
+            set_sorted(&mut fields, key, value.to_owned());
         }
+        *self = Entry::of(fields.iter().map(|(name, value)| (name, value)));
     }
 }
 
