@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
-use crate::commands::Mode;
+use crate::outcome::Mode;
 
 /// Keeps signed binary packages through package moves: applies profiles/updates to them and signs them again, before
 /// Portage's own update pass removes them.

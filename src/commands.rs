@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::interrupt::Interrupt;
-use crate::outcome::Reason;
+use crate::outcome::{Mode, Reason};
 use crate::package::gpkg::{Codec, Compression};
 use crate::package::openpgp::{self, KeyError, Keyring, Refusals, SignError, SignedWith, SigningCommand};
 use crate::pkgdir::store::{IndexCompression, Patience, Reader, Store};
@@ -74,15 +74,6 @@ pub(crate) enum Error {
         /// The name or path as it was given.
         name: String,
     },
-}
-
-/// Whether a run writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// It does what is to be done.
-    Real,
-    /// It only says what it would do.
-    Pretend,
 }
 
 /// How a command is run.

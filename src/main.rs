@@ -1,4 +1,4 @@
-//! The command `binpkg-resign`: parses, runs, prints, and ends with the contract's exit status.
+//! The command `binpkg-resign`: `terminal` does everything.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! What became of a package: its kind, why, and whether Portage can still do it harm. The exit status, the report and
-//! the JSON come from this and from nothing else.
+//! What became of a package: its kind, why, and whether Portage can still do it harm. Of the commands that sign or hold,
+//! report and JSON are made of this, and so is the exit status, unless an error kept the run from its work.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +19,15 @@ use crate::plan::{Change, Doom};
 use crate::portage::atom::CpvBuf;
 use crate::portage::fingerprint::KeyHandle;
 use crate::portage::names::{BuildId, PkgPath};
+
+/// Whether a run writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It does what is to be done.
+    Real,
+    /// It only says what it would do.
+    Pretend,
+}
 
 /// What became of one package.
 #[derive(Debug, Clone, Serialize)]

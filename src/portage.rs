@@ -1,5 +1,5 @@
-//! What Portage's own files mean: configuration, update files, atoms, the package index,
-//! dependency strings reduced by USE.
+//! What Portage's own files mean: configuration, update files, atoms, the package index, dependency strings reduced by
+//! USE, names of packages and keys.
 
 pub mod atom;
 mod bounded;

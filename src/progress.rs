@@ -1,4 +1,4 @@
-//! How far a run is: what the terminal shows as a bar.
+//! How far a run is: the numbers behind the terminal's bar.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::commands::Mode;
-use crate::outcome::{Outcome, OutcomeKind, Reason};
+use crate::outcome::{Mode, Outcome, OutcomeKind, Reason};
 
 pub(crate) use style::{Detail, Level, Style, Styles, Texts, mark, package_name, printable};
 

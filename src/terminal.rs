@@ -1,4 +1,4 @@
-//! What stands between the command line and the library: settings, messages, output, exit status.
+//! What stands between the command line and the commands: settings, messages, output, exit status.
 
 mod bar;
 mod looks;
@@ -15,8 +15,9 @@ use crate::commands::index::{self, Correction};
 use crate::commands::sign::{self, Wanted};
 use crate::commands::status::{self, Overview};
 use crate::commands::verify::{self, Audit};
-use crate::commands::{Error, Mode, Run, apply, held, rekey};
+use crate::commands::{Error, Run, apply, held, rekey};
 use crate::interrupt::Interrupt;
+use crate::outcome::Mode;
 use crate::pkgdir::renewal::Scope;
 use crate::portage::settings::{Environment, Locations, Settings};
 use crate::portage::updates::Selection;

@@ -1,4 +1,5 @@
-//! Which packages a user means by a name or a path.
+//! Which path below PKGDIR a user means by a file. What names mean, `verify`, `sign` and `held` decide, each by what it
+//! knows of packages.
 
 use std::path::{Component, Path, PathBuf};
 

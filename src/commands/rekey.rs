@@ -1,4 +1,4 @@
-//! `rekey`: signs again what a migrated key has signed, over the whole PKGDIR, updates or not.
+//! `rekey`: signs again what a migrated key has signed, every package of the index, updates or not.
 
 use super::account::Account;
 use super::{Error, Mode, Run};

@@ -1,4 +1,4 @@
-//! `sign`: signs packages that nobody has signed yet, as `gpkg-sign` does, and the index with them. It is how a host that
+//! `sign`: signs packages that nobody has signed yet, as `gpkg-sign` does, and brings their blocks of the index up to date. It is how a host that
 //! never signed begins to.
 //!
 //! A package is signed as it is, so a run vouches for whatever lies in PKGDIR: it is asked for by name, says first what

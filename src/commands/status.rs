@@ -230,9 +230,13 @@ impl Overview {
                     "Next sync: no signed package waits for an update, with the repositories as they are",
                 );
             }
-            (Some(pile), _) if self.key.is_some() => {
-                line(Level::Warning, &format!("Next sync: {} to be signed again", size(pile)))
-            }
+            (Some(pile), _) if self.key.is_some() => line(
+                Level::Warning,
+                &format!(
+                    "Next sync: {} concerned; `binpkg-resign apply --pretend` says what becomes of them",
+                    size(pile)
+                ),
+            ),
             (Some(pile), _) => {
                 line(Level::Warning, &format!("Next sync: Portage removes or passes over {}", size(pile)))
             }

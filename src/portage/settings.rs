@@ -1,5 +1,5 @@
 //! What Portage's configuration comes to. The only reader of /etc/portage, and of the environment as far as it is
-//! configuration; colours and the log level (`NOCOLOR`, `NO_COLOR`, `RUST_LOG`) are the terminal's business.
+//! configuration; what concerns only the terminal (`TERM`, the locale, `RUST_LOG`), `terminal` reads itself.
 //!
 //! We are run in two ways. From a shell, the whole cascade is read as Portage reads it: make.globals, profiles,
 //! make.conf, the environment over them. In a hook, the environment *is* what Portage computed from all that, so

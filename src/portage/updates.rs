@@ -1,4 +1,5 @@
-//! Update files (`profiles/updates/*`) and what Portage remembers of them, as ordered commands.
+//! Update files (`profiles/updates/*`) and what Portage remembers of them, as ordered commands. Here it is decided which
+//! files are pending.
 //!
 //! What Portage's update pass (`portage._global_updates`, `emaint movebin`) will do is decided by
 //! which files it takes, in which order, and by what it makes of each line. All three are followed

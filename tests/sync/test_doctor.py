@@ -157,7 +157,7 @@ def test_own_settings(prefix):
     prefix.configure()
     state, text = checks(prefix)["settings"]
     assert state == "warning" and "BINPKG_RESIGN_FORIEGN" in text
-    for name, value in (("BINPKG_RESIGN_FOREIGN", "keep"), ("BINPKG_RESIGN_TIMEOUT", "1m"), ("BINPKG_GPG_SIGNING_KEY_MIGRATION", "x")):
+    for name, value in (("BINPKG_RESIGN_FOREIGN", "keep"), ("BINPKG_RESIGN_NET", "maybe"), ("BINPKG_RESIGN_TIMEOUT", "1m"), ("BINPKG_GPG_SIGNING_KEY_MIGRATION", "x")):
         prefix.variables = {name: value}
         prefix.configure()
         state, text = checks(prefix, 1)["settings"]

@@ -1,4 +1,5 @@
-//! Whether the key can sign, also without a terminal, and whether this host's own Portage trusts it.
+//! Whether the key can sign, also without a terminal; how many packages each key has signed; whether this host's own
+//! Portage trusts ours.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

@@ -17,8 +17,12 @@ pub(super) fn settings(doctor: &mut Doctor, run: &Run<'_>) -> Result<Values, Err
     let settings = run.settings;
     let unknown: Vec<String> =
         settings.names("BINPKG_RESIGN_")?.into_iter().filter(|name| !KNOWN.contains(&name.as_str())).collect();
-    let results: [Result<(), SettingsError>; 3] =
-        [settings.foreign().map(drop), settings.sign_timeout().map(drop), settings.key_migrations().map(drop)];
+    let results: [Result<(), SettingsError>; 4] = [
+        settings.foreign().map(drop),
+        settings.net().map(drop),
+        settings.sign_timeout().map(drop),
+        settings.key_migrations().map(drop),
+    ];
     let mut wrong = Vec::new();
     for result in results {
         match result {

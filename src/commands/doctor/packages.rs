@@ -1,4 +1,4 @@
-//! PKGDIR, its index, what is held, and what the next sync would find.
+//! PKGDIR, its index, what is held, the safety net, what the next emerge would remove, and what earlier ones have.
 
 use std::collections::HashSet;
 

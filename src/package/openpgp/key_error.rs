@@ -1,4 +1,5 @@
-//! Why the keys cannot be used, and what to do about it.
+//! Why the keys cannot be used at all, whoever asks, and what to do about it; why one signature failed (key locked, wrong
+//! PIN, no card), [`super::reasons`] says.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! The certificates that count as ours, pinned in a private gpg home.
+//! Whose a key is: the certificates that count as ours, pinned in a private gpg home, and the keys that are held as ours
+//! all the same (in the signing home, or signed with before).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The small files that we keep for ourselves, below a folder that only root can write, or whoever runs this.
+//! Writing the small files that we keep for ourselves in `/var/lib/binpkg-resign`: whole, or not at all.
 
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;

@@ -1,4 +1,5 @@
-//! Why a signing command failed, read from its words: gpg is asked to say them in English.
+//! Why a signing command failed (key locked, wrong PIN, no card, …), read from its words, and what we say to do about it.
+//! gpg is asked to say them in English.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;

@@ -1,4 +1,4 @@
-//! Remembers which keys our runs have signed with: a key that has been replaced stays known as ours when its secret half,
+//! Remembers the signing keys of every certificate that our runs have signed with: a key that has been replaced stays known as ours when its secret half,
 //! or all of it, has gone from the signing home, so that the packages that it signed are held and not left.
 //!
 //! What stands in it only ever keeps packages from being removed; nothing is signed because of it.

@@ -1,9 +1,9 @@
-//! The safety net: a hard link to every signed package, so that what Portage's update pass has removed while no hook ran
-//! can be brought back.
+//! The safety net: a hard link to every signed package, or a reflink between subvolumes of btrfs, so that what Portage's
+//! update pass has removed while no hook ran can be brought back.
 //!
 //! It is a folder of ours beside PKGDIR, where a mirror of PKGDIR does not carry it, or in our folder there. In it are
-//! the index as it was when the net was filled (a link, too: Portage replaces an index, it does not change one), a list
-//! of the links. The time of change of an inode tells when its name in PKGDIR went.
+//! the index as it was when the net was filled (a link, too: Portage replaces an index, it does not change one), and a
+//! list of the links. The time of change of an inode tells when its name in PKGDIR went; a reflink does not tell.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

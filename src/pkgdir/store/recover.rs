@@ -1,6 +1,6 @@
 //! After a run that was cut short: its last batch is finished, its waiting files go, and what Portage's pass has
-//! removed meanwhile counts as held. A backup is removed only where the package itself is there with the same bytes, or
-//! the note of a batch says that all that was made of it is in place.
+//! removed meanwhile counts as held. A backup is removed only where the package itself is there with the same bytes, where
+//! it has a second name, or where the note of a batch says that all that was made of it is in place.
 
 use std::collections::HashSet;
 

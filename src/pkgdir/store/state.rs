@@ -1,7 +1,8 @@
 //! Our own folder in PKGDIR, `.binpkg-resign`: 0700, and ours alone, or it is not used.
 //!
 //! Whoever may write in PKGDIR can put another folder there, or move ours away. So it is opened once, looked at, and
-//! reached by its descriptor from then on; nothing in one that root alone could not have made is ever read.
+//! reached by its descriptor from then on; nothing is read in one
+//! that belongs to another user than the one running this, or that others may enter.
 
 use rustix::fs::{FileType, Mode};
 

@@ -63,7 +63,7 @@ pub enum Foreign {
 /// Whether there is a safety net of hard links (`BINPKG_RESIGN_NET`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NetSetting {
-    /// Beside PKGDIR, where that is the same filesystem; else none.
+    /// Beside PKGDIR, where links or reflinks work; else none.
     #[default]
     Auto,
     /// Beside PKGDIR, or else in our folder in it.
