@@ -211,15 +211,19 @@ impl Store {
         warn_of(self.state.folder.sync().and_then(|()| self.pkgdir.folder.sync()));
     }
 
-    /// Makes the names in these folders below `held` last.
-    pub(super) fn flush_held(&self, folders: &BTreeSet<String>) {
-        let Ok(top) = self.state.make_held() else { return };
+    /// Makes the names in these folders below `held` last. Whether it could.
+    pub(super) fn flush_held(&self, folders: &BTreeSet<String>) -> bool {
+        let Ok(top) = self.state.make_held() else { return false };
+        let mut all = true;
         // the deepest first
         for path in folders.iter().rev() {
             let parts = path.split('/').filter(|part| !part.is_empty());
             let found = parts.into_iter().try_fold(top.clone(), |folder, part| folder.real_folder(part));
-            warn_of(found.and_then(|folder| folder.sync()));
+            let flushed = found.and_then(|folder| folder.sync());
+            all &= flushed.is_ok();
+            warn_of(flushed);
         }
+        all
     }
 
     /// Makes a held package of one that the safety net has; nothing where it is held already.

@@ -21,6 +21,8 @@ const NAME_LIMIT: usize = 255;
 const HELD_LIMIT: u32 = 99_999;
 /// What stands for a slash in the name of a backup that has no folder of its own; no package has it in its name (PMS 3.1).
 const FLAT_SLASH: &str = "~";
+/// So many backups get their last places at once: each has its folder open meanwhile.
+const SETTLED_AT_ONCE: usize = 128;
 /// What stands where a name is cut, and makes no path.
 const CUT: &str = "~~";
 
@@ -94,46 +96,54 @@ impl Store {
     /// Gives what stays held the place that its path says. The new name is written down, made and flushed before the
     /// first one goes, so that there are two names at the worst ([`Store::drop_doubles`]).
     pub(super) fn settle_held(&mut self) {
-        let lies_flat = |record: &&&Record| !record.held.as_str().contains('/') && record.path.as_str().contains('/');
-        let flat: Vec<Record> =
-            self.records.in_order().iter().filter(lies_flat).map(|record| (*record).clone()).collect();
+        let lies_flat = |record: &&Record| !record.held.as_str().contains('/') && record.path.as_str().contains('/');
+        let flat = self.records.in_order().into_iter().filter(lies_flat);
+        let flat: Vec<PkgPath> = flat.map(|record| record.held.clone()).collect();
+        for some in flat.chunks(SETTLED_AT_ONCE) {
+            self.settle(some);
+        }
+    }
+
+    fn settle(&mut self, flat: &[PkgPath]) {
         let mut folders = BTreeSet::new();
-        let mut moves: Vec<(Record, Folder, String, Record)> = Vec::new();
+        let mut records: Vec<Record> = Vec::new();
+        let mut moves: Vec<(&PkgPath, Folder, String)> = Vec::new();
         for old in flat {
-            match self.place_by_path(&old.path, &mut folders) {
+            let Some(record) = self.records.get_mut(old).map(|record| record.clone()) else { continue };
+            match self.place_by_path(&record.path, &mut folders) {
                 Ok((to, name, held)) if held.as_str().contains('/') => {
-                    let new = Record { held, ..old.clone() };
+                    let new = Record { held, ..record };
                     // so that the next one of this path gets another name
                     self.records.insert(new.clone());
-                    moves.push((old, to, name, new));
+                    records.push(new);
+                    moves.push((old, to, name));
                 }
                 Ok(_) => {}
                 Err(error) => log::debug!("{error}: the backup stays where it is"),
             }
         }
-        if moves.is_empty() {
-            return;
-        }
-        let records: Vec<Record> = moves.iter().map(|(_, _, _, new)| new.clone()).collect();
         let written = Journal::append(&self.state.folder, &records, &[]);
         let is_written = written.is_ok();
         warn_of(written);
-        let mut made: Vec<PkgPath> = Vec::new();
-        for (old, to, name, new) in moves {
-            match if is_written { self.give_place(&old.held, &to, &name) } else { Ok(false) } {
-                Ok(true) => made.push(old.held),
-                Ok(false) => {
-                    self.records.remove(&new.held);
-                }
-                Err(error) => {
-                    log::debug!("{error}: the backup stays where it is");
+        let mut made: Vec<&PkgPath> = Vec::new();
+        for ((old, to, name), new) in moves.into_iter().zip(&records) {
+            let placed = if is_written { self.give_place(old, &to, &name) } else { Ok(false) };
+            if let Err(error) = &placed {
+                log::debug!("{error}: the backup stays where it is");
+            }
+            match placed {
+                Ok(true) => made.push(old),
+                Ok(false) | Err(_) => {
                     self.records.remove(&new.held);
                 }
             }
         }
-        self.flush_held(&folders);
+        // else both names stay, until a later run can flush the new one
+        if made.is_empty() || !self.flush_held(&folders) {
+            return;
+        }
         for old in made {
-            warn_of(self.remove_held(&old).map(|_| ()));
+            warn_of(self.remove_held(old).map(|_| ()));
         }
         self.flush_held(&BTreeSet::from([String::new()]));
     }
