@@ -1,4 +1,5 @@
-"""What the program, and all that it starts, opens for writing or changes by name: PKGDIR and gpg's own, and nothing else."""
+"""What the program, and all that it starts, opens for writing or changes by name: PKGDIR, gpg's own, and the folder in which
+only root can remember something."""
 
 import os
 import re
@@ -49,19 +50,26 @@ def traced(stage, *words):
         timeout=120,
     )
     found = changed_paths(log, prefix.path)
-    ours = (str(prefix.pkgdir), str(temporary), str(prefix.key.home), str(prefix.path / "var/tmp/gpg.lock"))
+    ours = (prefix.pkgdir, temporary, prefix.key.home, prefix.path / "var/tmp/gpg.lock", prefix.path / "var/lib/binpkg-resign")
+    ours = tuple(map(str, ours))
     harmless = ("/dev/null", "/dev/tty", "/proc/self/", "/dev/pts/")
     return found, {(call, path) for call, path in found if not path.startswith((*ours, *harmless))}
 
 
 @both_layouts
 def test_a_plain_run(lab, layout):
-    """Everything is signed, and nothing outside of PKGDIR is so much as opened for writing."""
+    """Everything is signed, and nothing else is so much as opened for writing; with which key, only the first run writes down."""
     stage = ground(lab, layout)
     found, elsewhere = traced(stage, "apply")
     stage.assert_others_saved("app-misc/one-1", "app-misc/two-1", "dev-libs/three-1")
     assert any(path.startswith(str(stage.pkgdir)) for _, path in found), "the control: strace sees what is written"
     assert not elsewhere, elsewhere
+    remembered = str(stage.prefix.path / "var/lib/binpkg-resign")
+    assert any(path.startswith(remembered) for _, path in found)
+    stage.prefix.updates("4Q-2025", "move dev-debug/strace dev-debug/strace-ng")
+    found, elsewhere = traced(stage, "apply")
+    assert any(path.startswith(str(stage.pkgdir)) for _, path in found)
+    assert not elsewhere and not [path for _, path in found if path.startswith(remembered)], found
 
 
 @both_layouts
