@@ -18,7 +18,7 @@ from .table import AGENTS, HELD, RESIGNED, outcome
 
 KINDS = ("ours", "outside", "unsigned", "stranger", "two-signatures", "image", "metadata")
 AT_A_TERMINAL = ("terminal", "cancelled", "mistyped")
-TIMEOUT = 6
+TIMEOUT = 20
 
 # Which pinentry there is, in each state of the table.
 PINENTRY = {

@@ -16,7 +16,7 @@ from .scene import Scene
 from .table import FOREIGN, HELD, RESIGNED
 
 KINDS = ("ours", "stranger", "unsigned")
-LIMIT = 5
+LIMIT = 8
 # a run has several talks with gpg, each with its limit
 IN_TIME = 8 * LIMIT
 
