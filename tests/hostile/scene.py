@@ -91,6 +91,8 @@ class Ground:
 
 # What every gpg writes for itself.
 NOISE = ("/random_seed", "/trustdb.gpg", ": .", ": home", "/.gnupg")
+# Where only root can write: the first run that signs writes down with which key.
+NOISE += (": var/lib", ": var/lib/binpkg-resign", ": var/lib/binpkg-resign/signed-with")
 
 
 def ground(lab, layout, pending=True):
