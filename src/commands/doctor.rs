@@ -107,7 +107,9 @@ pub(crate) fn diagnose(run: &Run<'_>) -> Result<Diagnosis, Error> {
     triggers::triggers(&mut doctor, run)?;
     packages::packages(&mut doctor, run)?;
     packages::held(&mut doctor, run)?;
-    packages::net(&mut doctor, run)?;
+    if values == own::Values::Good {
+        packages::net(&mut doctor, run)?;
+    }
     packages::next_emerge(&mut doctor, run)?;
     let count = |state| doctor.checks.iter().filter(|check| check.state == state).count();
     let counts = Counts { ok: count(State::Ok), warning: count(State::Warning), problem: count(State::Problem) };

@@ -106,7 +106,8 @@ def test_a_full_disk(lab, small_disk):
     result = prefix.resign("apply", check=None)
     assert result.status == 1 and "No space left" in result.text, result
     assert_nothing_lost(prefix, before, f"full disk: {result}")
-    prefix.update_pass()
+    # it may find no room for its index
+    prefix.update_pass(check=None)
     assert_nothing_lost(prefix, before, f"full disk, after the pass: {result}")
     filler.unlink()
     prefix.resign("held", "retry", check=None)

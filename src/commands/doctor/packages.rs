@@ -137,7 +137,9 @@ pub(super) fn next_emerge(doctor: &mut Doctor, run: &Run<'_>) -> Result<(), Erro
     let left: Vec<&Work> = (all.iter())
         .filter(|work| !work.copies.is_empty() && !pending.iter().any(|waiting| waiting.path == work.path))
         .collect();
-    let removed = run.stale_net(&pkgdir)?.map_or(0, |net| net.removed.len());
+    // a setting that is wrong was told of
+    let net = if run.settings.net().is_ok() { run.stale_net(&pkgdir)? } else { None };
+    let removed = net.map_or(0, |net| net.removed.len());
     unseen_passes(doctor, removed, &left);
     Ok(())
 }
