@@ -219,7 +219,8 @@ def test_a_person_cancels_a_real_pinentry(lab, key):
     keys = ring(lab, "ed25519-locked")
     scene = Scene(lab, keys, ["ours"])
     keys.home.kill_agent()
-    keys.home.configure(f"pinentry-program {program}")
+    # it takes Ctrl-C for a letter, and gives up after a while
+    keys.home.configure(f"pinentry-program {program}\npinentry-timeout 10")
     argv = ["binpkg-resign", "--prefix", scene.prefix.path, "apply"]
     environment = scene.prefix.environment() | {"TERM": "xterm"}
     with Terminal(argv, environment, scene.prefix.path) as terminal:
