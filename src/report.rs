@@ -2,6 +2,7 @@
 
 mod diff;
 mod style;
+mod told;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use crate::outcome::{Mode, Outcome, OutcomeKind, Reason};
 
 pub(crate) use style::{Detail, Level, Style, Styles, Texts, mark, package_name, printable};
+pub(crate) use told::Told;
 
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
@@ -112,6 +114,12 @@ impl OutcomeCounts {
     }
 }
 
+impl Told for Report {
+    fn status(&self) -> Status {
+        self.status
+    }
+}
+
 impl Report {
     /// A report of these outcomes.
     #[must_use]
@@ -148,22 +156,8 @@ impl Report {
         self
     }
 
-    /// The exit status that the contract gives it: 0, 1 where a package of ours could not be saved, or 2.
-    #[must_use]
-    pub(crate) fn exit_status(&self) -> u8 {
-        self.status.exit_status()
-    }
-
     fn of(&self, kind: OutcomeKind) -> Vec<&Outcome> {
         self.packages.iter().filter(|package| package.kind == kind).collect()
-    }
-
-    /// The one JSON object of the contract.
-    ///
-    /// # Errors
-    /// It cannot be made (it always can).
-    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
     }
 
     /// The text for people, as one.

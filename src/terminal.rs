@@ -21,7 +21,7 @@ use crate::outcome::Mode;
 use crate::pkgdir::renewal::Scope;
 use crate::portage::settings::{Environment, Locations, Settings};
 use crate::portage::updates::Selection;
-use crate::report::{Detail, Level, Report, Styles, Texts, mark, printable};
+use crate::report::{Detail, Level, Report, Styles, Texts, Told, mark, printable};
 
 use bar::Bar;
 use looks::Looks;
@@ -157,7 +157,8 @@ impl Answer {
             Answer::Audit(audit) => audit.exit_status(),
             Answer::Diagnosis(diagnosis) => diagnosis.exit_status(),
             Answer::Correction(correction) => correction.exit_status(),
-            Answer::Overview(_) | Answer::Text(_) => 0,
+            Answer::Overview(overview) => overview.exit_status(),
+            Answer::Text(_) => 0,
         }
     }
 }

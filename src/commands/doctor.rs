@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{Error, Run};
-use crate::report::{Level, Status, Style, mark};
+use crate::report::{Level, Status, Style, Told, mark};
 
 /// What `doctor` found.
 #[derive(Debug, Serialize)]
@@ -118,21 +118,13 @@ pub(crate) fn diagnose(run: &Run<'_>) -> Result<Diagnosis, Error> {
     Ok(Diagnosis { command: "doctor", status, checks: doctor.checks, counts, seconds })
 }
 
+impl Told for Diagnosis {
+    fn status(&self) -> Status {
+        self.status
+    }
+}
+
 impl Diagnosis {
-    /// 0, or 1 where there is a problem.
-    #[must_use]
-    pub(crate) fn exit_status(&self) -> u8 {
-        self.status.exit_status()
-    }
-
-    /// One JSON object.
-    ///
-    /// # Errors
-    /// It cannot be made (it always can).
-    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
-    }
-
     /// The text for people: a line a check, with the way to fix it beneath.
     #[must_use]
     pub(crate) fn to_text(&self, style: Style) -> String {

@@ -13,7 +13,7 @@ use crate::pkgdir::renewal::{BlockChange, Renewal, Renewer, Scope, Stray, What, 
 use crate::portage::atom::CpvBuf;
 use crate::portage::index::PackageIndex;
 use crate::portage::names::BuildId;
-use crate::report::{Detail, Level, Status, Style, mark, plural, printable};
+use crate::report::{Detail, Level, Status, Style, Told, mark, plural, printable};
 
 /// What `index` has done, or would do.
 #[derive(Debug, Serialize)]
@@ -199,21 +199,13 @@ fn code(wrong: &Wrong) -> &'static str {
     }
 }
 
+impl Told for Correction {
+    fn status(&self) -> Status {
+        self.status
+    }
+}
+
 impl Correction {
-    /// 0, or 1 where a file cannot be in the index.
-    #[must_use]
-    pub(crate) fn exit_status(&self) -> u8 {
-        self.status.exit_status()
-    }
-
-    /// One JSON object.
-    ///
-    /// # Errors
-    /// It cannot be made (it always can).
-    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
-    }
-
     /// The text for people: what is not as it should be, then how the index is.
     #[must_use]
     pub(crate) fn to_text(&self, style: Style, detail: Detail) -> String {

@@ -13,7 +13,7 @@ use crate::pkgdir::Pkgdir;
 use crate::pkgdir::store::{Net, Reader, Record};
 use crate::portage::fingerprint::KeyHandle;
 use crate::portage::updates::Selection;
-use crate::report::{Level, Status, Style, age, bytes, mark, plural, printable};
+use crate::report::{Level, Status, Style, Told, age, bytes, mark, plural, printable};
 
 /// What there is.
 #[derive(Debug, Serialize)]
@@ -138,6 +138,12 @@ fn pending(
     Ok(pile)
 }
 
+impl Told for Overview {
+    fn status(&self) -> Status {
+        self.status
+    }
+}
+
 impl Overview {
     fn take_in(&mut self, survey: Survey, keyring: Option<&Keyring>) -> Result<(), Error> {
         for (key, pile) in survey.by_key {
@@ -169,14 +175,6 @@ impl Overview {
             Ok(None) => {}
             Err(error) => log::warn!("there is no safety net: {error}"),
         }
-    }
-
-    /// One JSON object.
-    ///
-    /// # Errors
-    /// It cannot be made (it always can).
-    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
     }
 
     /// The text for people: one screen.

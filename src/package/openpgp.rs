@@ -10,6 +10,7 @@ pub mod card;
 mod certificate;
 mod command;
 mod gpg;
+mod home;
 mod key_error;
 pub mod keys;
 mod own_file;

@@ -14,7 +14,7 @@ use crate::portage::atom::CpvBuf;
 use crate::portage::fingerprint::KeyHandle;
 use crate::portage::index::Entry;
 use crate::portage::names::BuildId;
-use crate::report::{Detail, Level, Status, Style, mark, plural, printable};
+use crate::report::{Detail, Level, Status, Style, Told, mark, plural, printable};
 
 /// What `verify` found.
 #[derive(Debug, Serialize)]
@@ -240,6 +240,12 @@ impl Finding {
     }
 }
 
+impl Told for Audit {
+    fn status(&self) -> Status {
+        self.status
+    }
+}
+
 impl Audit {
     pub(super) fn new(asked: Asked, mut packages: Vec<Finding>, elapsed: Duration) -> Audit {
         packages.sort_by(|a, b| a.path.cmp(&b.path));
@@ -262,20 +268,6 @@ impl Audit {
         };
         let seconds = (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
         Audit { command: "verify", status, packages, counts, keys, seconds, asked }
-    }
-
-    /// 0, or 1 where something is wrong.
-    #[must_use]
-    pub(crate) fn exit_status(&self) -> u8 {
-        self.status.exit_status()
-    }
-
-    /// One JSON object.
-    ///
-    /// # Errors
-    /// It cannot be made (it always can).
-    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
     }
 
     /// The text for people: what is wrong, then how many are how.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::home::{certificates, program};
 use super::key_error::KeyError;
-use super::keys::{certificates, program};
 use super::private::PrivateHome;
 use super::talk::Patience;
 use crate::portage::fingerprint::Fingerprint;
