@@ -2,7 +2,7 @@
 //! USE, names of packages and keys.
 
 pub mod atom;
-mod bounded;
+pub(crate) mod bounded;
 pub mod fingerprint;
 pub mod index;
 pub mod names;

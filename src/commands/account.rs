@@ -88,7 +88,7 @@ impl Account {
                 settled.outcome.reason = None;
             }
         }
-        let told = |settled: &&Settled| settled.outcome.kind == OutcomeKind::Held && self.is_told_of(settled);
+        let told = |settled: &&Settled| settled.outcome.kind == OutcomeKind::Held && is_told_of(self.command, settled);
         let told: HashSet<_> = self.settled.iter().filter(told).filter_map(|settled| settled.held.clone()).collect();
         self.still_held = store.records().len().saturating_sub(told.len());
         if let Err(error) = store.finish() {
@@ -96,14 +96,9 @@ impl Account {
         }
     }
 
-    /// A package that was held before and could not be signed now either is counted in a sync, and not told of anew.
-    fn is_told_of(&self, settled: &Settled) -> bool {
-        self.command != "apply" || settled.history != History::HeldBefore || settled.outcome.kind.is_saved()
-    }
-
     pub(super) fn into_report(self) -> Report {
-        let told = self.settled.iter().filter(|settled| self.is_told_of(settled));
-        let outcomes = told.map(|settled| settled.outcome.clone()).collect();
+        let told = self.settled.into_iter().filter(|settled| is_told_of(self.command, settled));
+        let outcomes = told.map(|settled| settled.outcome).collect();
         let report = Report::new(self.command, self.mode, outcomes, self.began.elapsed());
         let status = match (&self.error, &self.not_configured) {
             // a package that may be lost is more than a configuration that is wrong
@@ -115,4 +110,10 @@ impl Account {
         let error = self.error.map(|error| error.to_string());
         Report { status, error, still_held: self.still_held, not_configured: self.not_configured, ..report }
     }
+}
+
+/// A package that was held before and could not be signed now either is counted in a sync, and not told of anew.
+fn is_told_of(command: &str, settled: &Settled) -> bool {
+    let kind = settled.outcome.kind;
+    command != "apply" || settled.history != History::HeldBefore || kind.is_saved() || kind == OutcomeKind::Exposed
 }

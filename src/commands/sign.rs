@@ -1,5 +1,5 @@
-//! `sign`: signs packages that nobody has signed yet, as `gpkg-sign` does, and brings their blocks of the index up to date. It is how a host that
-//! never signed begins to.
+//! `sign`: signs packages that nobody has signed yet, as `gpkg-sign` does, and brings their blocks of the index up to
+//! date. It is how a host that never signed begins to.
 //!
 //! A package is signed as it is, so a run vouches for whatever lies in PKGDIR: it is asked for by name, says first what
 //! it is about to vouch for, and takes only what agrees with its own Manifest, its name and its block of the index. A new

@@ -1,4 +1,5 @@
-//! Paths of packages and build ids, as types (category, name and version are [`super::atom::CpvBuf`]): made once, where the text is read, and not checked again.
+//! Paths of packages and build ids, as types (category, name and version are [`super::atom::CpvBuf`]): made once, where the
+//! text is read, and not checked again.
 
 use std::fmt;
 

@@ -106,7 +106,8 @@ def test_another_machine_signs(scene):
     assert not any(home.path.glob("private-keys-v1.d/*"))
 
 
-def test_another_machine_signs_over_ssh(scene):
+@pytest.mark.parametrize("lock", ["", "/usr/bin/flock LOCK "], ids=["plain", "flock"])
+def test_another_machine_signs_over_ssh(scene, lock):
     """`ssh signer gpg …` as the signing command, with a real ssh and a real sshd; the home here has no secret key."""
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if not sshd or not shutil.which("ssh"):
@@ -134,7 +135,7 @@ def test_another_machine_signs_over_ssh(scene):
     command = f"ssh {options} root@signer gpg --sign --armor [PORTAGE_CONFIG]"
     if os.getuid() != 0 or subprocess.run([*command.split()[:-3], "--version"], capture_output=True, check=False).returncode != 0:
         pytest.skip("skipped: sshd cannot be run here")
-    scene.variables(BINPKG_GPG_SIGNING_BASE_COMMAND=command)
+    scene.variables(BINPKG_GPG_SIGNING_BASE_COMMAND=lock.replace("LOCK", f"{scene.prefix.path}/gpg.lock") + command)
     diagnosis = scene.prefix.resign("doctor", check=None).text
     assert "the signing command works" in diagnosis, diagnosis
     all_signed(scene, scene.apply())

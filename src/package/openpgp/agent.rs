@@ -1,5 +1,6 @@
 //! Questions to a running agent that gpg itself does not put.
 
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -20,6 +21,9 @@ pub(super) fn ask(home: &Path, commands: &[&str]) -> Option<String> {
     (talk.ended == Ended::ByItself).then(|| String::from_utf8_lossy(&talk.out).into_owned())
 }
 
+/// Within so many bytes a file of the agent says which kind of key it has; what is secret comes later.
+const KIND: u64 = 64;
+
 /// Whether a key signs without anybody's passphrase: it has none, or the agent knows it. A key that neither the agent nor
 /// a file of the home tells of may ask.
 pub(super) fn asks_nobody(home: &Path, keygrip: &str) -> bool {
@@ -33,7 +37,9 @@ pub(super) fn asks_nobody(home: &Path, keygrip: &str) -> bool {
     }
     let file = home.join(format!("private-keys-v1.d/{keygrip}.key"));
     // `private-key` by itself; one with a passphrase is a `protected-private-key`, a stub for a card a `shadowed-` one
-    let key = std::fs::read(file).unwrap_or_default();
+    let mut key = Vec::new();
+    // its kind stands at the beginning; what is secret is not read
+    let _ = std::fs::File::open(file).and_then(|file| file.take(KIND).read_to_end(&mut key));
     let has = |word: &[u8]| key.windows(word.len()).any(|window| window == word);
     has(b"private-key") && !has(b"protected-private-key") && !has(b"shadowed-private-key")
 }

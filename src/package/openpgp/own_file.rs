@@ -1,5 +1,6 @@
 //! Writing the small files that we keep for ourselves in `/var/lib/binpkg-resign`: whole, or not at all.
 
+use std::fs::{DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -10,10 +11,32 @@ use std::path::Path;
 /// The system's.
 pub(super) fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // only the last one is ours: a new root may not even have a /var
+    DirBuilder::new().recursive(true).create(folder.parent().unwrap_or(folder))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut new = tempfile::NamedTempFile::new_in(folder)?;
     new.write_all(text.as_bytes())?;
     new.as_file().sync_all()?;
     new.persist(file)?;
-    Ok(())
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn only_our_folder_is_closed_to_others() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("var/lib/binpkg-resign/file");
+        for text in ["one", "two"] {
+            replace(&file, text).unwrap();
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        }
+        let mode = |path: &str| std::fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode("var/lib/binpkg-resign"), 0o700);
+        std::fs::create_dir(root.path().join("as-usual")).unwrap();
+        assert_eq!((mode("var"), mode("var/lib")), (mode("as-usual"), mode("as-usual")));
+    }
 }

@@ -1,17 +1,17 @@
-//! Remembers the signing keys of every certificate that our runs have signed with: a key that has been replaced stays known as ours when its secret half,
-//! or all of it, has gone from the signing home, so that the packages that it signed are held and not left.
+//! Remembers the signing keys of every certificate that our runs have signed with: a key that has been replaced stays
+//! known as ours when its secret half, or all of it, has gone from the signing home, so that the packages that it signed
+//! are held and not left.
 //!
 //! What stands in it only ever keeps packages from being removed; nothing is signed because of it.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 
 use super::certificate::Certificate;
 use super::own_file;
+use crate::portage::bounded;
 use crate::portage::fingerprint::{Fingerprint, KeyHandle};
 
-/// So much of the file is read, in bytes.
+/// The file is not larger, in bytes.
 const READ_LIMIT: u64 = 64 << 10;
 /// So many keys are remembered; the oldest are forgotten.
 const KEY_LIMIT: usize = 500;
@@ -29,14 +29,12 @@ impl SignedWith {
     /// passed over.
     #[must_use]
     pub fn in_file(file: PathBuf) -> SignedWith {
-        let mut text = Vec::new();
-        let read = File::open(&file).and_then(|file| file.take(READ_LIMIT).read_to_end(&mut text));
-        match read {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        let text = bounded::read(&file, READ_LIMIT).unwrap_or_else(|error| {
+            if error.kind() != std::io::ErrorKind::NotFound {
                 log::info!("cannot read {}: {error}; keys of earlier runs are not known", file.display());
             }
-            _ => {}
-        }
+            Vec::new()
+        });
         let keys = String::from_utf8_lossy(&text).lines().filter_map(Fingerprint::new).take(KEY_LIMIT).collect();
         SignedWith { file, keys }
     }

@@ -95,14 +95,15 @@ impl Store {
         for (_, place, package) in to_copy {
             let Some(backup) = backups.get_mut(place) else { continue };
             let mut made = Made::default();
-            *backup = match self.copy(&package, since, &mut made) {
-                Ok(held) => Backup::Made(held),
-                Err(error) if error.is_absence() => Backup::Absent,
-                Err(error) => {
-                    failed.push((package.path, error));
-                    Backup::Failed
-                }
+            let copied = match self.pkgdir.open_package(&package.path) {
+                Ok(opened) => self.copy(&package, &opened, since, &mut made).map(Backup::Made),
+                Err(error) if error.is_absence() => Ok(Backup::Absent),
+                Err(error) => Err(error),
             };
+            *backup = copied.unwrap_or_else(|error| {
+                failed.push((package.path, error));
+                Backup::Failed
+            });
             self.make_last(made);
         }
         for (path, error) in failed {
@@ -152,12 +153,11 @@ impl Store {
     }
 
     /// Copies one package whose link is not possible.
-    fn copy(&mut self, package: &AtRisk, since: u64, made: &mut Made) -> Result<PkgPath, PkgdirError> {
-        let opened = self.pkgdir.open_package(&package.path)?;
+    fn copy(&mut self, package: &AtRisk, opened: &Opened, since: u64, made: &mut Made) -> Result<PkgPath, PkgdirError> {
         let (to, to_name, held) = self.first_place(&package.path, made)?;
         let staged = self.state.make_staged()?;
         let temporary = self.next_temporary();
-        let copied = copy_to(&opened, &staged, &temporary).and_then(|()| staged.rename(&temporary, &to, &to_name));
+        let copied = copy_to(opened, &staged, &temporary).and_then(|()| staged.rename(&temporary, &to, &to_name));
         if let Err(error) = copied {
             warn_of(staged.remove(&temporary));
             return Err(error);

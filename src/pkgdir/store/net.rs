@@ -219,6 +219,9 @@ impl Net {
     /// # Errors
     /// The list cannot be written.
     pub(crate) fn forget(&self, given_up: &[Caught]) -> Result<(), PkgdirError> {
+        if given_up.is_empty() {
+            return Ok(());
+        }
         let mut list = self.caught();
         list.retain(|caught| !given_up.contains(caught));
         self.write_list(&list)?;

@@ -1,7 +1,7 @@
-//! Where backups lie. While a run goes on they lie side by side in `held`, `~` for each `/`: making folders, and flushing each
-//! of them, takes ten times as long as the links, and Portage does not wait. What is still held when the run ends goes
-//! to `held/PATH.held` (`.held.2` for a second build), where a person finds it; it stays flat where folders do not fit. A
-//! path with a `~` goes there at once.
+//! Where backups lie. While a run goes on they lie side by side in `held`, `~` for each `/`: making folders, and flushing
+//! each of them, takes ten times as long as the links, and Portage does not wait. What is still held when the run ends
+//! goes to `held/PATH.held` (`.held.2` for a second build), where a person finds it; it stays flat where folders do not
+//! fit. A path with a `~` goes there at once.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -30,9 +30,18 @@ impl Signing {
     /// key anywhere.
     #[must_use]
     pub fn runs_gpg(&self) -> bool {
-        let mut programs = self.base_command.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
-        let is_gpg = |program: &str| matches!(program, "gpg" | "gpg2");
-        programs.next().is_some_and(|first| is_gpg(first) || RUNNERS.contains(&first) && programs.any(is_gpg))
+        let mut runner = false;
+        for word in self.base_command.split_whitespace() {
+            // an option of a runner, its number, a file to lock, a variable to set
+            let is_argument = word.starts_with(['-', '/']) || word.contains('=') || word.parse::<f64>().is_ok();
+            match word.rsplit('/').next().unwrap_or(word) {
+                "gpg" | "gpg2" => return true,
+                name if RUNNERS.contains(&name) => runner = true,
+                _ if runner && is_argument => {}
+                _ => return false,
+            }
+        }
+        false
     }
 }
 
@@ -197,5 +206,36 @@ impl Settings {
             value: value.to_owned(),
             why: "set it to a whole number of seconds, at least 1",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_gpg_runs() {
+        let runs_gpg = |base_command: &str| {
+            let text = String::new;
+            let signing = Signing { home: text(), key: text(), digest: text(), base_command: base_command.to_owned() };
+            signing.runs_gpg()
+        };
+        for here in [
+            "/usr/bin/flock /run/lock/portage-binpkg-gpg.lock /usr/bin/gpg --sign --armor [PORTAGE_CONFIG]",
+            "gpg --sign [PORTAGE_CONFIG]",
+            "flock -w 60 /run/lock/a gpg2 [PORTAGE_CONFIG]",
+            "env LANG=C nice -n 10 gpg [PORTAGE_CONFIG]",
+        ] {
+            assert!(runs_gpg(here), "{here}");
+        }
+        for elsewhere in [
+            "ssh signer gpg --sign --armor [PORTAGE_CONFIG]",
+            "flock /run/lock/a ssh signer gpg [PORTAGE_CONFIG]",
+            "/usr/bin/flock /run/lock/a /usr/bin/ssh -p 22 signer gpg [PORTAGE_CONFIG]",
+            "/usr/local/bin/sign [PORTAGE_CONFIG]",
+            "",
+        ] {
+            assert!(!runs_gpg(elsewhere), "{elsewhere}");
+        }
     }
 }
