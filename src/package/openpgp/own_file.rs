@@ -11,9 +11,13 @@ use std::path::Path;
 /// The system's.
 pub(super) fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
-    // only the last one is ours: a new root may not even have a /var
-    DirBuilder::new().recursive(true).create(folder.parent().unwrap_or(folder))?;
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    if !folder.is_dir() {
+        // only the last one is ours: a new root may not even have a /var
+        if let Some(above) = folder.parent().filter(|above| !above.is_dir()) {
+            DirBuilder::new().recursive(true).create(above)?;
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
     let mut new = tempfile::NamedTempFile::new_in(folder)?;
     new.write_all(text.as_bytes())?;
     new.as_file().sync_all()?;
