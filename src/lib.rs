@@ -23,7 +23,7 @@
 //! | [`plan`](mod@plan) | what Portage's pass would do, to a fixed point | nothing | [`plan::Plan`] |
 //! | [`portage`] | what Portage's own files mean: settings, updates, atoms, index, names of packages and keys | the configuration, the repositories and Portage's mtimedb, read-only | settings, updates, [`portage::names::PkgPath`], [`portage::fingerprint::Fingerprint`] |
 //!
-//! A room imports only from rooms below it in this list, or beside it within its group; [`interrupt`] and [`progress`] are for all of them.
+//! A room imports only from rooms below it in this list, or beside it within its group; [`interrupt`], [`progress`] and [`start`] are for all of them.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -38,4 +38,5 @@ pub mod portage;
 pub mod progress;
 mod report;
 mod resign;
+mod start;
 pub mod terminal;

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{Compression, GpkgError};
+use crate::start::start;
 
 /// Portage's command lines (`portage.util.compression_probe._compressors`): to pack, to unpack, and to unpack where that
 /// one turns out empty.
@@ -246,12 +247,9 @@ struct Finished {
 
 /// Runs a program with `input` on stdin. Of its output at most one byte more than `limit` is taken; then it is killed.
 fn pipe(program: &str, arguments: &[String], input: &[u8], limit: u64) -> io::Result<Finished> {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = start(&mut command)?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     std::thread::scope(|scope| {
         scope.spawn(move || {

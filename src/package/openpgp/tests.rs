@@ -293,3 +293,35 @@ fn a_command_that_hangs_is_ended_and_not_tried_again() {
     assert!(matches!(signer.detached(b"data"), Err(SignError::GivenUp)));
     assert!(began.elapsed() < Duration::from_secs(20));
 }
+
+#[test]
+fn no_verification_waits_for_a_command_that_is_started_meanwhile() {
+    let home = Home::new();
+    let ours = home.key("ours <ours@example.org>", &[]);
+    let patience = Patience::new(Duration::from_secs(20), std::sync::Arc::default());
+    let keyring = Keyring::open_within(home.path(), &ours, &[], &patience).unwrap();
+    let message = home.clear_sign(&ours, "text\n", &[]);
+    let others = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        // as signing commands do that wait for somebody, each of these lives until all is verified
+        scope.spawn(|| {
+            let mut waiting = Vec::new();
+            while others.load(std::sync::atomic::Ordering::Relaxed) && waiting.len() < 1000 {
+                let mut command = Command::new("cat");
+                waiting.push(crate::start::start(command.stdin(Stdio::piped()).stdout(Stdio::null())).unwrap());
+            }
+            while others.load(std::sync::atomic::Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            for mut child in waiting {
+                drop(child.stdin.take());
+                child.wait().unwrap();
+            }
+        });
+        let mut verifier = keyring.verifier().unwrap();
+        let outcomes: Vec<_> =
+            (0..50).map(|_| verifier.clear_signed(&message).map(|_| ())).take_while(Result::is_ok).collect();
+        others.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(outcomes.len(), 50);
+    });
+}

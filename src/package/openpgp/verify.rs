@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::keys::{Keyring, SecretHalf};
 use super::watchdog::Watchdog;
 use crate::portage::fingerprint::KeyHandle;
+use crate::start::GpgmeStarts;
 
 /// Why a verification could not be carried out (not: that a signature is bad).
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +108,8 @@ impl<'keyring> Verifier<'keyring> {
         let mut text = Vec::new();
         let context = &mut self.context;
         let outcome = self.watchdog.watch(|progress| {
-            let message = gpgme::Data::from_reader(progress.of(message)).map_err(|error| error.error())?;
+            let message = GpgmeStarts::begin().until_asked_for(progress.of(message));
+            let message = gpgme::Data::from_reader(message).map_err(|error| error.error())?;
             context.verify_opaque(message, &mut text)
         })?;
         let signatures = match outcome {
@@ -125,7 +127,8 @@ impl<'keyring> Verifier<'keyring> {
     pub fn detached(&mut self, signature: &[u8], data: impl Read + Send) -> Result<Vec<Signature>, VerifyError> {
         let context = &mut self.context;
         let outcome = self.watchdog.watch(|progress| {
-            let data = gpgme::Data::from_reader(progress.of(data)).map_err(|error| error.error())?;
+            let data = GpgmeStarts::begin().until_asked_for(progress.of(data));
+            let data = gpgme::Data::from_reader(data).map_err(|error| error.error())?;
             context.verify_detached(signature, data)
         })?;
         match outcome {
