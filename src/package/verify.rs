@@ -247,7 +247,7 @@ pub fn verify(
                     return Err(Refusal::NoSignature { path: path.to_owned(), part: member.name().to_owned() });
                 };
                 let signature = container.read_member(signature, SMALL_MEMBER_LIMIT)?;
-                let signatures = verifier.detached(&signature, container.reader(member))?;
+                let signatures = verifier.detached(&signature, || container.reader(member))?;
                 let is_former = |key: &KeyHandle| verifier.keyring().is_former(key);
                 maker = maker.and(judge(member.name(), &signatures, is_former, path)?);
             }

@@ -331,8 +331,7 @@ impl Keyring {
         Ok(half)
     }
 
-    /// What a configuration of gpg's may do to the private home.
-    #[cfg(test)]
+    /// The private home, for gpgs that verify.
     pub(super) fn private_home(&self) -> &Path {
         self.private_home.path()
     }

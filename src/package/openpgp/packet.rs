@@ -71,7 +71,7 @@ fn subpacket(area: &[u8], wanted: u8) -> Result<Option<&[u8]>, Malformed> {
 pub(super) struct Malformed;
 
 /// The bytes of the last armored signature in a text.
-fn dearmored(armored: &[u8]) -> Result<Vec<u8>, Malformed> {
+pub(super) fn dearmored(armored: &[u8]) -> Result<Vec<u8>, Malformed> {
     const BEGIN: &str = "-----BEGIN PGP SIGNATURE-----";
     let text = String::from_utf8_lossy(armored);
     let (_, block) = text.rsplit_once(BEGIN).ok_or(Malformed)?;
@@ -100,7 +100,7 @@ fn dearmored(armored: &[u8]) -> Result<Vec<u8>, Malformed> {
 }
 
 /// The body of the one packet, which is a signature.
-fn signature_packet(bytes: &[u8]) -> Result<&[u8], Malformed> {
+pub(super) fn signature_packet(bytes: &[u8]) -> Result<&[u8], Malformed> {
     const SIGNATURE: u8 = 2;
     let (&tag, rest) = bytes.split_first().ok_or(Malformed)?;
     let (kind, (length, rest)) = match tag {

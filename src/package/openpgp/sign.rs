@@ -178,7 +178,7 @@ impl<'run> Signer<'run> {
         if !signature.starts_with(b"-----BEGIN PGP SIGNATURE-----") {
             return Err(self.rubbish("no armored signature".to_owned(), &WITHOUT_OUTPUT));
         }
-        let signatures = self.verifier.detached(&signature, data())?;
+        let signatures = self.verifier.detached(&signature, data)?;
         self.accept(&signatures, &signature)?;
         Ok(signature)
     }

@@ -240,7 +240,7 @@ fn the_default_command_signs_and_the_result_is_checked() {
     let command = command(&home.signing(&key));
     let mut signer = Signer::new(&command, keyring.verifier().unwrap());
     let signature = signer.detached(b"data").unwrap();
-    let found = keyring.verifier().unwrap().detached(&signature, &b"data"[..]).unwrap();
+    let found = keyring.verifier().unwrap().detached(&signature, || &b"data"[..]).unwrap();
     assert_eq!((&found[0].state, found[0].digest.as_str()), (&SignatureState::Good, "SHA512"));
     let message = signer.clear("DATA a 1 SHA512 aa\n").unwrap();
     assert!(message.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----"));
@@ -324,4 +324,107 @@ fn no_verification_waits_for_a_command_that_is_started_meanwhile() {
         others.store(false, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(outcomes.len(), 50);
     });
+}
+
+/// What is said of a detached signature, whether the quick gpg runs on, and what gpgme alone says.
+fn both_ways(keyring: &Keyring, signature: &[u8], data: &[u8]) -> (Vec<Signature>, bool, Vec<Signature>) {
+    let mut verifier = keyring.verifier().unwrap();
+    let found = verifier.detached(signature, || data).unwrap();
+    let slow = keyring.verifier().unwrap().slow().detached(signature, || data).unwrap();
+    (found, verifier.is_quick(), slow)
+}
+
+#[test]
+fn one_gpg_for_many_signatures_says_what_gpgme_says() {
+    let home = Home::new();
+    let ours = home.key("ours <ours@example.org>", &[]);
+    let keyring = Keyring::open(home.path(), &ours, &[]).unwrap();
+    let sign = |data: &[u8], more: &[&str]| {
+        let usual = ["--local-user", &ours, "--digest-algo", "SHA512", "--armor", "--detach-sign"];
+        home.gpg(&[more, &usual].concat(), data)
+    };
+    let large = vec![7; 200_000];
+    for size in [0, 1, 65_529, 65_530, 65_531, 131_066, 200_000] {
+        let data = &large[..size];
+        let (found, quick, slow) = both_ways(&keyring, &sign(data, &[]), data);
+        assert_eq!((&found, quick), (&slow, true), "{size} bytes");
+        assert_eq!(found[0].state, SignatureState::Good);
+    }
+    let signature = sign(b"data", &[]);
+    for (signature, data) in [
+        (signature.clone(), &b"date"[..]),
+        (signature.clone(), &b"data "[..]),
+        (signature.clone(), &b""[..]),
+        (sign(b"data", &["--local-user", &home.key("other <other@example.org>", &[])]), &b"data"[..]),
+        (sign(b"data", &["--textmode"]), &b"data"[..]),
+        (sign(b"data", &["--sig-notation", "a@example.org=b"]), &b"data"[..]),
+        (sign(b"data", &["--comment", "a"]), &b"data"[..]),
+        ([signature.clone(), signature.clone()].concat(), &b"data"[..]),
+        (home.gpg(&["--local-user", &ours, "--armor", "--sign"], b"data"), &b"data"[..]),
+        (b"no signature".to_vec(), &b"data"[..]),
+    ] {
+        let (found, quick, slow) = both_ways(&keyring, &signature, data);
+        assert_eq!((&found, quick), (&slow, false), "{}", String::from_utf8_lossy(&signature));
+    }
+    let mut verifier = keyring.verifier().unwrap();
+    for _ in 0..3 {
+        assert_eq!(verifier.detached(&signature, || &b"data"[..]).unwrap()[0].state, SignatureState::Good);
+        // one that is bad is asked of gpgme, and does not end the quick way for good
+        assert!(verifier.is_quick());
+        assert!(matches!(verifier.detached(&signature, || &b"date"[..]).unwrap()[0].state, SignatureState::Bad(_)));
+    }
+}
+
+#[test]
+fn a_signature_over_what_it_brings_along_is_not_one_over_the_data() {
+    let home = Home::new();
+    let ours = home.key("ours <ours@example.org>", &[]);
+    let keyring = Keyring::open(home.path(), &ours, &[]).unwrap();
+    let armored = home.gpg(&["--local-user", &ours, "--armor", "--detach-sign"], b"good");
+    let mut packets = packet::dearmored(&armored).unwrap();
+    // a literal data packet: binary, no name, no date
+    packets.extend_from_slice(&[0xCB, 10, b'b', 0, 0, 0, 0, 0, b'g', b'o', b'o', b'd']);
+    let armored = home.gpg(&["--enarmor"], &packets);
+    let armored = String::from_utf8(armored).unwrap().replace("ARMORED FILE", "SIGNATURE");
+    let armored: String =
+        armored.lines().filter(|line| !line.starts_with("Comment")).map(|line| format!("{line}\n")).collect();
+    let found = keyring.verifier().unwrap().detached(armored.as_bytes(), || &b"evil"[..]);
+    let is_good = |signature: &Signature| signature.state == SignatureState::Good;
+    assert!(!found.as_ref().is_ok_and(|found| found.iter().any(is_good)), "{found:?}");
+}
+
+#[test]
+fn a_clear_signed_text_is_the_same_both_ways() {
+    let home = Home::new();
+    let ours = home.key("ours <ours@example.org>", &[]);
+    let keyring = Keyring::open(home.path(), &ours, &[]).unwrap();
+    let both = |message: &[u8]| {
+        let mut verifier = keyring.verifier().unwrap();
+        let found = verifier.clear_signed(message).unwrap();
+        let slow = keyring.verifier().unwrap().slow().clear_signed(message).unwrap();
+        assert_eq!(found, slow, "{}", String::from_utf8_lossy(message));
+        (found.1.into_iter().next().map(|signature| signature.state), verifier.is_quick())
+    };
+    for (text, plain) in [
+        ("DATA a 1 SHA512 aa\nDATA b 2\n", true),
+        ("ä\n\nb\n", true),
+        ("- a\n", false),
+        ("a \n", false),
+        ("a\r\n", false),
+    ] {
+        assert_eq!(both(&home.clear_sign(&ours, text, &[])), (Some(SignatureState::Good), plain), "{text:?}");
+    }
+    let message = String::from_utf8(home.clear_sign(&ours, "a\nb\n", &[])).unwrap();
+    for (from, to) in [("a\n", "c\n"), ("SHA512", "SHA256"), ("b\n", "b\n\n"), ("a\n", "a"), ("Hash: SHA512\n", "")] {
+        let changed = message.replacen(from, to, 1);
+        assert_ne!(both(changed.as_bytes()).0, Some(SignatureState::Good), "{changed}");
+    }
+    for around in [format!("x\n{message}"), format!("{message}x\n"), format!("{message}{message}")] {
+        let mut verifier = keyring.verifier().unwrap();
+        let found = verifier.clear_signed(around.as_bytes()).map_err(|error| error.to_string());
+        let slow =
+            keyring.verifier().unwrap().slow().clear_signed(around.as_bytes()).map_err(|error| error.to_string());
+        assert_eq!(found, slow, "{around}");
+        assert!(!verifier.is_quick());
+    }
 }

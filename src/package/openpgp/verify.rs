@@ -5,6 +5,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::keys::{Keyring, SecretHalf};
+use super::multifile::Multifile;
+use super::packet::maker_of;
+use super::plain::{self, Class, ClearSigned, Good};
 use super::watchdog::Watchdog;
 use crate::portage::fingerprint::KeyHandle;
 use crate::start::GpgmeStarts;
@@ -76,6 +79,19 @@ pub struct Verifier<'keyring> {
     keyring: &'keyring Keyring,
     watchdog: &'keyring Watchdog,
     context: gpgme::Context,
+    quick: Quick,
+}
+
+/// The gpg that is asked first, for what is most likely a good signature of ours.
+enum Quick {
+    /// None is running.
+    NotStarted,
+    /// This one.
+    Running(Multifile),
+    /// It has just not called a signature good; what gpgme makes of that tells whether another one is worth starting.
+    Doubted,
+    /// Not asked any more, since that signature was good.
+    Useless,
 }
 
 impl std::fmt::Debug for Verifier<'_> {
@@ -90,7 +106,19 @@ impl<'keyring> Verifier<'keyring> {
         home: &Path,
         watchdog: &'keyring Watchdog,
     ) -> Result<Verifier<'keyring>, VerifyError> {
-        Ok(Verifier { keyring, watchdog, context: super::context(home)? })
+        Ok(Verifier { keyring, watchdog, context: super::context(home)?, quick: Quick::NotStarted })
+    }
+
+    /// Whether a gpg is running that is asked first.
+    #[cfg(test)]
+    pub(super) fn is_quick(&self) -> bool {
+        matches!(self.quick, Quick::Running(_))
+    }
+
+    /// The same, asking gpgme alone.
+    #[cfg(test)]
+    pub(super) fn slow(self) -> Verifier<'keyring> {
+        Verifier { quick: Quick::Useless, ..self }
     }
 
     /// The certificates it verifies against.
@@ -105,6 +133,12 @@ impl<'keyring> Verifier<'keyring> {
     /// # Errors
     /// gpg could not be run, or the text is not what gpg can read at all.
     pub fn clear_signed(&mut self, message: &[u8]) -> Result<(Vec<u8>, Vec<Signature>), VerifyError> {
+        if let Some(plain) = ClearSigned::of(message)
+            && let Some(good) = self.plainly_good(plain.signature, Class::Text, plain.signed().as_slice())?
+            && good.digest == plain.digest
+        {
+            return Ok((plain.text.as_bytes().to_vec(), vec![good]));
+        }
         let mut text = Vec::new();
         let context = &mut self.context;
         let outcome = self.watchdog.watch(|progress| {
@@ -117,14 +151,28 @@ impl<'keyring> Verifier<'keyring> {
             Err(error) if error.code() == gpgme::Error::NO_DATA.code() => Vec::new(),
             Err(error) => return Err(error.into()),
         };
+        self.compare(&signatures);
         Ok((text, signatures))
     }
 
-    /// Verifies a detached signature over `data`.
+    /// Verifies a detached signature over what `data` gives to be read, each time from its start.
     ///
     /// # Errors
     /// gpg could not be run.
-    pub fn detached(&mut self, signature: &[u8], data: impl Read + Send) -> Result<Vec<Signature>, VerifyError> {
+    pub fn detached<R: Read + Send>(
+        &mut self,
+        signature: &[u8],
+        data: impl Fn() -> R,
+    ) -> Result<Vec<Signature>, VerifyError> {
+        if let Some(good) = self.plainly_good(signature, Class::Binary, data())? {
+            return Ok(vec![good]);
+        }
+        let signatures = self.detached_by_gpgme(signature, data())?;
+        self.compare(&signatures);
+        Ok(signatures)
+    }
+
+    fn detached_by_gpgme(&mut self, signature: &[u8], data: impl Read + Send) -> Result<Vec<Signature>, VerifyError> {
         let context = &mut self.context;
         let outcome = self.watchdog.watch(|progress| {
             let data = GpgmeStarts::begin().until_asked_for(progress.of(data));
@@ -138,12 +186,61 @@ impl<'keyring> Verifier<'keyring> {
         }
     }
 
+    /// The signature, where it is a plain one by a key of ours that counts, and gpg, asked without a start of its own, calls
+    /// it good; none where gpgme has to be asked.
+    fn plainly_good(
+        &mut self,
+        armored: &[u8],
+        class: Class,
+        data: impl Read,
+    ) -> Result<Option<Signature>, VerifyError> {
+        let Some(key) = maker_of(armored) else { return Ok(None) };
+        if self.keyring.find(&key).is_none() || self.keyring.is_former(&key) {
+            return Ok(None);
+        }
+        let Some(packet) = plain::signature(armored) else { return Ok(None) };
+        let Some(mut gpg) = self.take_quick() else { return Ok(None) };
+        let lines = self.watchdog.watch(|progress| gpg.verify(&packet, class, progress.of(data)))?;
+        let good = lines.ok().and_then(|lines| Good::of(&lines, class)).filter(|good| good.key == key);
+        self.quick = if good.is_some() { Quick::Running(gpg) } else { Quick::Doubted };
+        Ok(good.map(|good| Signature {
+            key: Some(good.key),
+            state: SignatureState::Good,
+            digest: good.digest.to_owned(),
+            expires: None,
+        }))
+    }
+
+    /// The gpg that is running, or a new one.
+    fn take_quick(&mut self) -> Option<Multifile> {
+        match std::mem::replace(&mut self.quick, Quick::NotStarted) {
+            Quick::Running(gpg) => Some(gpg),
+            Quick::NotStarted | Quick::Doubted => {
+                let started = Multifile::start(&super::program(&self.context)?, self.keyring.private_home());
+                started.inspect_err(|error| log::debug!("gpg --verify-files cannot be started: {error}")).ok()
+            }
+            Quick::Useless => {
+                self.quick = Quick::Useless;
+                None
+            }
+        }
+    }
+
+    /// What gpgme has found, where the other gpg was asked before and did not say good: if this does, nothing is gained by
+    /// asking both.
+    fn compare(&mut self, signatures: &[Signature]) {
+        if matches!(self.quick, Quick::Doubted) {
+            let was_good = matches!(signatures, [Signature { state: SignatureState::Good, .. }]);
+            self.quick = if was_good { Quick::Useless } else { Quick::NotStarted };
+        }
+    }
+
     /// The keys that made a detached signature, whatever it is over.
     ///
     /// # Errors
     /// gpg could not be run.
     pub fn makers(&mut self, signature: &[u8]) -> Result<Vec<KeyHandle>, VerifyError> {
-        let signatures = self.detached(signature, std::io::empty())?;
+        let signatures = self.detached_by_gpgme(signature, std::io::empty())?;
         Ok(signatures.into_iter().filter_map(|signature| signature.key).collect())
     }
 
