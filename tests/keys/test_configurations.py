@@ -146,7 +146,7 @@ def test_a_lock_of_another_machine(scene, lock):
 
 def test_a_gpg_that_hangs_while_it_verifies(scene):
     """Whatever the reason: it is ended, and everything is held."""
-    wrapper = scene.prefix.write("gpg", '#!/bin/sh\ncase " $* " in *" --verify "*) kill -STOP $$;; *) exec /usr/bin/gpg.real "$@";; esac\n')
+    wrapper = scene.prefix.write("gpg", '#!/bin/sh\ncase " $* " in *" --verify"*) kill -STOP $$;; *) exec /usr/bin/gpg.real "$@";; esac\n')
     wrapper.chmod(0o755)
     script = (
         'cp /usr/bin/gpg "$0/real" && touch "$0/empty" && mount -t tmpfs none /usr/local/sbin 2>/dev/null; '
