@@ -257,7 +257,10 @@ impl Reason {
     /// What is kept of it with a held package.
     #[must_use]
     pub(crate) fn remark(&self) -> Remark {
-        Remark { code: self.code().to_owned(), text: self.to_string() }
+        // it is kept with each package: what a growing text has taken more than it needs goes
+        let mut text = self.to_string();
+        text.shrink_to_fit();
+        Remark { code: self.code().to_owned(), text }
     }
 }
 

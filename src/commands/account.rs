@@ -38,7 +38,11 @@ impl Account {
     pub(super) fn add_round(&mut self, round: Vec<Settled>) {
         let again: HashSet<String> = round.iter().map(|settled| settled.outcome.path.clone()).collect();
         self.settled.retain(|settled| !again.contains(&settled.outcome.path));
-        self.settled.extend(round);
+        if self.settled.is_empty() {
+            self.settled = round;
+        } else {
+            self.settled.extend(round);
+        }
     }
 
     /// Takes in what is said of packages that no job was made for.

@@ -250,13 +250,10 @@ impl Rounds<'_> {
 
     /// The closing check: what Portage's pass would still be concerned with, as everything lies now.
     fn still_concerned(&self) -> Result<Concerned, Error> {
-        let mut concerned = self.run.concerned(self.updates, self.store.pkgdir())?;
-        concerned.jobs.retain(|job| !self.is_settled(job));
-        Ok(concerned)
+        self.run.concerned_among(self.updates, self.store.pkgdir(), |path| !self.is_settled(path))
     }
 
-    fn is_settled(&self, job: &Job) -> bool {
-        let path = &job.work.path;
+    fn is_settled(&self, path: &PkgPath) -> bool {
         let Ok(there) = self.store.pkgdir().identity(path) else {
             // it was told of, and can be told of only once
             return self.account.has_told(path.as_str());

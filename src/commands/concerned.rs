@@ -40,6 +40,16 @@ enum Seen {
 impl Run<'_> {
     /// What these updates ask for, package by package.
     pub(super) fn concerned(&self, updates: &UpdateSet, pkgdir: &Pkgdir) -> Result<Concerned, Error> {
+        self.concerned_among(updates, pkgdir, |_| true)
+    }
+
+    /// The same for those packages of which `counts` says that they count; of others nothing is kept in memory.
+    pub(super) fn concerned_among(
+        &self,
+        updates: &UpdateSet,
+        pkgdir: &Pkgdir,
+        counts: impl Fn(&PkgPath) -> bool,
+    ) -> Result<Concerned, Error> {
         if updates.is_empty() {
             return Ok(Concerned::default());
         }
@@ -57,12 +67,14 @@ impl Run<'_> {
             Seen::Index(_) | Seen::Nothing => index.entry(number),
         };
         let Plan { works, collisions, .. } = plan;
-        let jobs = works.into_iter().filter_map(|work| {
+        let jobs = works.into_iter().filter(|work| counts(&work.path)).filter_map(|work| {
             let base = entry(work.number)?;
             Some(Job::new(work, base))
         });
         let mut jobs: Vec<Job> = jobs.collect();
         foresee_collisions(&mut jobs, &collisions, index, pkgdir);
+        jobs.retain(|job| counts(&job.work.path));
+        jobs.shrink_to_fit();
         Ok(Concerned { jobs, astray, repository, only_hold })
     }
 

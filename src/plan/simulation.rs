@@ -162,7 +162,8 @@ impl<'a> Simulation<'a> {
             dependencies: facts.dependencies.map(text),
             steps: Vec::new(),
             changes: Vec::new(),
-            history: Vec::new(),
+            // what it is now, and what it comes to
+            history: Vec::with_capacity(2),
             touched: None,
             endless: None,
         };
@@ -333,7 +334,10 @@ impl<'a> Simulation<'a> {
         let rewriter = Arc::clone(&list.rewriter);
         if let Some(instance) = self.instances.get_mut(id) {
             instance.touched = changes.last().map(|change| change.update.clone()).or(Some(String::new()));
+            // nearly always the only ones: a vector that grows makes room for four
+            instance.changes.reserve_exact(changes.len());
             instance.changes.extend(changes);
+            instance.steps.reserve_exact(1);
             instance.steps.push(Step::Dependencies { rewriter, package: instance.name.clone() });
             instance.dependencies = dependencies;
         }

@@ -113,7 +113,7 @@ impl Job {
             build_id: self.work.build_id,
             kind,
             new_path: None,
-            changes: self.edits().flat_map(|edit| edit.changes.clone()).collect(),
+            changes: self.edits().map(|edit| edit.changes.as_slice()).collect::<Vec<_>>().concat(),
             metadata: Vec::new(),
             reason,
             since: None,

@@ -61,7 +61,8 @@ pub(super) struct Ledger<'run> {
 
 impl<'run> Ledger<'run> {
     pub(super) fn new(foreign: Foreign, purpose: Purpose, store: &'run mut Store, jobs: &'run [Job]) -> Ledger<'run> {
-        Ledger { foreign, purpose, store, jobs, results: Results::default(), batch: Vec::new(), bytes: 0 }
+        let results = Results { settled: Vec::with_capacity(jobs.len()), ..Results::default() };
+        Ledger { foreign, purpose, store, jobs, results, batch: Vec::new(), bytes: 0 }
     }
 
     pub(super) fn into_results(self) -> Results {
