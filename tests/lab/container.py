@@ -12,9 +12,10 @@ class Container:
         self.entries = entries
 
     @classmethod
-    def read(cls, path):
-        """Reads a whole package."""
-        with tarfile.open(path, "r:") as tar:
+    def read(cls, package):
+        """Reads a whole package, by its path or from a file that is open."""
+        where = {"fileobj": package} if hasattr(package, "read") else {"name": package}
+        with tarfile.open(**where, mode="r:") as tar:
             return cls([(member, tar.extractfile(member).read() if member.isreg() else b"") for member in tar])
 
     @property

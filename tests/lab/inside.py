@@ -117,13 +117,13 @@ def global_pass(job):
     return bool(done)
 
 
-def _pass_once(every_file):
+def _pass_once(every_file, config=None):
     import inspect
 
     from _emerge.actions import load_emerge_config
     from portage._global_updates import _global_updates
 
-    config = load_emerge_config()
+    config = config or load_emerge_config()
     target = config.target_config
     known = {"root": target.root, "trees": config.trees, "prev_mtimes": target.mtimedb["updates"]}
     words = {name: known[name] for name in inspect.signature(_global_updates).parameters if name in known}
@@ -135,8 +135,7 @@ def passes(job):
 
     What Portage says goes into the folder's `.log`. That the updates are done is not written down.
     """
-    from _emerge.actions import load_emerge_config  # noqa: F401, loaded once for all
-
+    config = _loaded_once()
     result = {}
     for pkgdir in job["pkgdirs"]:
         child = os.fork()
@@ -146,8 +145,8 @@ def passes(job):
                 log = os.open(f"{pkgdir}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
-                os.environ["PKGDIR"] = pkgdir
-                _pass_once(every_file=False)
+                _with_pkgdir(config, pkgdir)
+                _pass_once(every_file=False, config=config)
                 status = 0
             except BaseException:
                 traceback.print_exc()
@@ -157,6 +156,35 @@ def passes(job):
                 os._exit(status)
         result[pkgdir] = os.waitpid(child, 0)[1] == 0
     return result
+
+
+def _loaded_once():
+    """The configuration of an emerge, and in memory all of Portage's modules that a pass needs."""
+    import gc
+
+    from _emerge.actions import load_emerge_config
+    import portage.gpkg  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as nothing:
+        os.environ["PKGDIR"] = nothing
+        _pass_once(every_file=False)
+    config = load_emerge_config()
+    # what is there now stays; looking at it again and again would copy all of it into each child
+    gc.collect()
+    gc.freeze()
+    return config
+
+
+def _with_pkgdir(config, pkgdir):
+    """Another PKGDIR, as if the environment had said so; nobody has looked into the one before."""
+    from portage.dbapi.bintree import binarytree
+
+    settings = config.target_config.settings
+    settings.unlock()
+    settings["PKGDIR"] = pkgdir
+    settings.backup_changes("PKGDIR")
+    settings.lock()
+    config.trees[config.target_config.root].addLazySingleton("bintree", binarytree, pkgdir=pkgdir, settings=settings)
 
 
 def verify(job):

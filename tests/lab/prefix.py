@@ -112,7 +112,8 @@ class Prefix:
             # A name of few letters: gpg's sockets need short paths.
             names = "+".join(key.fingerprint[-6:] for key in self.trusted)
             template = self.session.once("templates", f"keyring-{names}", lambda home: trusting_keyring(home, self.trusted))
-            shutil.copytree(template, self.keyring)
+            # the sockets of the agent that has made it may still be going away
+            shutil.copytree(template, self.keyring, ignore=shutil.ignore_patterns("S.*"))
         link = self.path / "etc/portage/make.profile"
         if not link.is_symlink():
             link.symlink_to("../../var/db/repos/gentoo/profiles/default")

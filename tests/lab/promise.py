@@ -128,10 +128,10 @@ def digest(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def image_of(path):
-    """What a package installs, as the digest of its image archive; None for what is no container."""
+def image_of(package):
+    """What a package (a path, or a file that is open) installs, as the digest of its image archive; None if it is no container."""
     try:
-        container = Container.read(path)
+        container = Container.read(package)
         return hashlib.sha256(container.data(container.name("image"))).hexdigest()
     except Exception:
         return None

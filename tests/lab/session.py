@@ -128,6 +128,8 @@ class Key:
         self.home = Path(home)
         listing = self.gpg("--list-secret-keys", "--with-colons").out.splitlines()
         self.fingerprint = next(line.split(":")[9] for line in listing if line.startswith("fpr:"))
+        #: when it was made, in seconds since 1970
+        self.created = next(int(line.split(":")[5]) for line in listing if line.startswith("sec:"))
 
     def gpg(self, *words, stdin=None, check=0):
         """Runs gpg in this home."""

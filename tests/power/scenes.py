@@ -7,20 +7,39 @@ from pathlib import Path
 
 from tests.e2e.world import LAYOUTS
 from tests.lab import Prefix, files_of, package
-from tests.lab.moment import sign_with
 from tests.lab.promise import digest, held_files, image_of
 
 from .disk import Disk, read_log
 
 MOVES = ("move dev-util/strace dev-debug/strace", "slotmove dev-libs/slotted 0 2", "move app-misc/old app-misc/new")
-NO_NET = {"BINPKG_RESIGN_NET": "no"}
+VARIABLES = {
+    # no safety net: the store alone must not lose anything
+    "BINPKG_RESIGN_NET": "no",
+    # tens of thousands of states: no process that has nothing to do with power cuts, and none that cannot be a vfork
+    "BINPKG_COMPRESS": "none",
+    "GPG_VERIFY_USER_DROP": "",
+    "GPG_VERIFY_GROUP_DROP": "",
+}
 BATCH = "2"
+
+
+def signing_at(key, second):
+    """The setting with a signing command to which it is always the same second, counted from when the key was made.
+
+    The program makes the same bytes of the same package then, as long as the real clock's second is the same too, and
+    Portage has to be asked about them once only. Each run has its own second: two runs never sign alike.
+    """
+    return {"BINPKG_GPG_SIGNING_BASE_COMMAND": f"/usr/bin/gpg --faked-system-time {key.created + second}! --sign --armor [PORTAGE_CONFIG]"}
+
+
+#: Seconds of the runs over a state: before Portage's pass and after it. The recorded ones count from 1.
+FIRST_RUN, SECOND_RUN = 101, 102
 
 
 def small(lab, path, layout):
     """Seven packages: five that change in place, one that moves, one that stays."""
-    # no safety net: the store alone must not lose anything
-    prefix = Prefix.create(lab, path, key=lab.key(), features=LAYOUTS[layout], variables=NO_NET)
+    key = lab.key()
+    prefix = Prefix.create(lab, path, key=key, features=LAYOUTS[layout], variables=VARIABLES | signing_at(key, 0))
     prefix.make(
         package("app-misc/user-1", RDEPEND="dev-util/strace"),
         package("app-misc/other-2", BDEPEND=">=dev-util/strace-5"),
@@ -93,7 +112,7 @@ def _safe_from(operations):
 
 
 def _prefix(lab, path, layout):
-    return Prefix(lab, path, key=lab.key(), features=LAYOUTS[layout], variables=NO_NET).with_repositories("gentoo")
+    return Prefix(lab, path, key=lab.key(), features=LAYOUTS[layout], variables=VARIABLES).with_repositories("gentoo")
 
 
 def _make(lab, top, layout, scene):
@@ -116,6 +135,7 @@ def _make(lab, top, layout, scene):
         (folder / "log").touch()
         environment = {"BINPKG_RESIGN_FAULT_LOG": folder / "log", "BINPKG_RESIGN_RECORD": folder / "record"}
         environment["BINPKG_RESIGN_BATCH"] = BATCH
+        environment |= signing_at(after.key, len(os.listdir(top / "runs")))
         if fault is not None:
             count, text = at(_log_of_whole_run(after, words), after.pkgdir)
             environment["BINPKG_RESIGN_FAULT"] = f"{count} {text}:{fault}"
@@ -175,10 +195,8 @@ def retry(prefix, run):
 
 
 def _held_by_now(prefix):
-    sign_with(prefix, "/bin/false")
-    prefix.resign("apply", check=1)
+    prefix.resign("apply", check=1, env={"BINPKG_GPG_SIGNING_BASE_COMMAND": "/bin/false [PORTAGE_CONFIG]"})
     prefix.update_pass()
-    sign_with(prefix, None)
 
 
 apply.prepare = _nothing
