@@ -10,6 +10,7 @@ import pytest
 from tests.keys.homes import Home, Ring, Signer
 from tests.keys.scene import Scene
 from tests.keys.table import HELD, RESIGNED
+from tests.keys.test_agents import at_a_terminal
 
 from . import cards
 from .cards import Card
@@ -131,6 +132,20 @@ def test_nobody_types_the_pin(scene):
     retried(scene)
 
 
+def test_a_person_refuses_to_type_the_pin(scene):
+    """What the person did is said, not that nobody is there; it costs no try."""
+    scene.ring.home.pinentry("cancels")
+    cards.wait_for(scene.ring.home, scene.card)
+    status, seen, _ = at_a_terminal(scene, "apply")
+    assert status == 1 and "the PIN of the card 0000 000003E9 was asked for and not given" in seen, seen
+    assert "nobody is there" not in seen
+    assert all(scene.held(name) == scene.before[name] for name in ours(scene)), seen
+    assert cards.tries_left(scene.ring.home) == 3
+    cards.person(scene.ring.home)
+    cards.wait_for(scene.ring.home, scene.card)
+    retried(scene)
+
+
 def test_the_pinentry_waits_for_ever(scene):
     """The agent is busy with it in the second run, too."""
     scene.ring.home.pinentry("waits")
@@ -153,6 +168,11 @@ def test_a_wrong_pin_costs_one_try(scene):
         scene.prefix.resign(*words, check=None)
         assert cards.tries_left(scene.ring.home) == 2, words
     assert "2 tries are left" in scene.prefix.resign("doctor", check=1).text
+    # a person asks for it
+    said = scene.prefix.resign("held", "retry", check=1).text
+    assert "the PIN of the card 0000 000003E9 is wrong, one try is left" in said, said
+    assert "one try is left" in scene.prefix.resign("doctor", check=1).text
+    assert cards.tries_left(scene.ring.home) == 1
     scene.variables(BINPKG_GPG_SIGNING_BASE_COMMAND=command)
     retried(scene)
     assert cards.tries_left(scene.ring.home) == 3
