@@ -2,11 +2,12 @@
 
 .PHONY: test-gnupg test-card
 
-# The GnuPG, gpgme and Sequoia of these Debians, with and without keyboxd.
-GNUPG_SUITES ?= trixie sid
+# The GnuPG, gpgme and Sequoia of these Debians, with and without keyboxd; and where GNUPG_SOURCE names a git checkout of
+# GnuPG's sources, that one on Debian sid.
+GNUPG_SUITES ?= trixie sid $(if $(GNUPG_SOURCE),source)
 
 test-gnupg:
-	set -e; for suite in $(GNUPG_SUITES); do tests/gnupg/run $$suite; done
+	failed=0; for suite in $(GNUPG_SUITES); do GNUPG_SOURCE='$(GNUPG_SOURCE)' tests/gnupg/run $$suite || failed=1; done; exit $$failed
 
 # A virtual OpenPGP card behind the real pcscd and scdaemon.
 test-card: setup build

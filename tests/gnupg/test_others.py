@@ -1,15 +1,17 @@
 """Other programs than GnuPG's gpg, and keyboxd for the whole machine: as newer systems have them."""
 
+import json
 import os
 import shutil
 import subprocess
 
 import pytest
 
-from tests.keys.homes import Home, Ring, Signer, ring
+from tests.keys.homes import Home, Ring, Signer, environment, ring
 from tests.keys.scene import Scene
 from tests.keys.table import FOREIGN, HELD, RESIGNED
 from tests.keys.test_configurations import apply_on, checked, machine
+from tests.lab.command import run
 
 KINDS = ("ours", "stranger", "friend", "unsigned")
 
@@ -21,12 +23,29 @@ def needs(*programs):
             pytest.skip(f"skipped: {program} is not installed")
 
 
+def sequoias_machine():
+    """Words before a command that make gpg-sq its gpg; skips where the machine does not let us."""
+    words = ["unshare", "--mount", "sh", "-c", 'mount --bind /usr/bin/gpg-sq /usr/bin/gpg && exec "$@"', "sh"]
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("skipped: gpg cannot be replaced here")
+    return words
+
+
 @pytest.fixture
 def scene(lab):
     """Two packages of ours, and those of others."""
     made = Scene(lab, ring(lab, "ed25519"), KINDS, copies=2)
     made.before = {name: made.read(name) for name in made.paths}
     return made
+
+
+def test_where_the_public_keys_are(lab):
+    """`BINPKG_RESIGN_KEYBOXD` itself, once: with it, keyboxd has them in every signing home, else a file."""
+    asked = bool(os.environ.get("BINPKG_RESIGN_KEYBOXD"))
+    homes = [ring(lab, "ed25519").home.path, ring(lab, "rsa4096").home.path, lab.key().home, lab.copy_key(lab.key()).home]
+    for home in homes:
+        assert (home / "public-keys.d/pubring.db").exists() == asked, home
+        assert (home / "pubring.kbx").exists() != asked, home
 
 
 def test_sequoias_gpg_signs(scene):
@@ -41,11 +60,7 @@ def test_sequoias_gpg_signs(scene):
 def test_sequoias_gpg_is_gpg(scene):
     """app-alternatives/gpg: both signing and verifying."""
     needs("gpg-sq")
-    script = 'mount --bind /usr/bin/gpg-sq /usr/bin/gpg && exec "$@"'
-    words = ["unshare", "--mount", "sh", "-c", script, "sh"]
-    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("skipped: gpg cannot be replaced here")
-    answer = apply_on(scene, words)
+    answer = apply_on(scene, sequoias_machine())
     checked(scene, answer, RESIGNED)
     assert answer.records["stranger"]["outcome"] == answer.records["friend"]["outcome"] == FOREIGN
 
@@ -91,3 +106,48 @@ def test_keyboxd_for_the_whole_machine(lab):
     assert answer.records["stranger"]["outcome"] == FOREIGN
     running = subprocess.run(["pgrep", "-af", "keyboxd.*binpkg-resign"], capture_output=True, text=True, check=False).stdout
     assert running == "", "the private keyboxd has ended"
+
+
+# The keyring that Portage verifies with, where gpg keeps it in another place
+
+
+def trust_check(scene, *words):
+    """What doctor says of that keyring: state and text."""
+    argv = [*words, "binpkg-resign", "--prefix", scene.prefix.path, "--json", "doctor"]
+    answer = json.loads(scene.prefix.run(*argv, check=None).out)
+    return next((check["state"], check["text"]) for check in answer["checks"] if check["name"] == "trust")
+
+
+def clients(scene, program="gpg"):
+    """A keyring that trusts the key, filled by this gpg, and readable for nobody."""
+    home = Home(scene.lab.directory("k"))
+    if program == "gpg":
+        (home.path / "common.conf").write_text("use-keyboxd\n")
+    key = scene.ring.ours.key
+    texts = {"--import": scene.ring.home.certificates(), "--import-ownertrust": f"{key}:6:\n", "--check-trustdb": ""}
+    for word, text in texts.items():
+        run([program, "--homedir", home.path, "--batch", word], environment(home.path), stdin=text.encode())
+    home.kill_agent()
+    for item in [home.path, *home.path.rglob("*")]:
+        item.chmod(0o755 if item.is_dir() else 0o644)
+    scene.variables(BINPKG_GPG_VERIFY_GPG_HOME=home.path)
+    return home
+
+
+def test_clients_with_keyboxd(scene):
+    """The key is found there; doctor says what Portage, as nobody, cannot do with it, and that is so."""
+    needs("/usr/lib/gnupg/keyboxd")
+    home = clients(scene)
+    assert (home.path / "public-keys.d/pubring.db").exists()
+    state, text = trust_check(scene)
+    assert state == "warning" and "trusts the key, but keeps it in keyboxd" in text, text
+    assert scene.accepted(["ours"])["ours"] is not None
+
+
+def test_clients_with_sequoias_gpg(scene):
+    """`pubring.cert.d`, which only that program reads."""
+    needs("gpg-sq")
+    home = clients(scene, "gpg-sq")
+    assert (home.path / "pubring.cert.d").exists()
+    state, text = trust_check(scene, *sequoias_machine())
+    assert "trusts the key" in text, (state, text)

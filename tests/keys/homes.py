@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.lab.command import base_environment, run
-from tests.lab.session import Key
+from tests.lab.session import Key, keyboxd_where_asked
 
 PASSPHRASE = "correct horse"
 # The clock stands still (`!`): what takes gpg a second must not make a subkey older than its key.
@@ -62,10 +62,9 @@ class Home:
 
     @classmethod
     def fresh(cls, lab):
-        """A new, empty one; with BINPKG_RESIGN_KEYBOXD set its public keys are kept by keyboxd (GnuPG 2.4)."""
+        """A new, empty one, for a key that signs."""
         home = cls(lab.directory("g"))
-        if os.environ.get("BINPKG_RESIGN_KEYBOXD"):
-            (home.path / "common.conf").write_text("use-keyboxd\n")
+        keyboxd_where_asked(home.path)
         return home
 
     def gpg(self, *words, stdin=None, check=0, passphrase=""):
@@ -248,8 +247,10 @@ class Ring:
 def rsa(lab, passphrase=""):
     """An rsa4096 key is slow to make: one a session."""
     def make(path):
-        Home(path).add("rsa", algorithm="rsa4096", passphrase=passphrase)
-        Home(path).kill_agent()
+        home = Home(path)
+        keyboxd_where_asked(home.path)
+        home.add("rsa", algorithm="rsa4096", passphrase=passphrase)
+        home.kill_agent()
 
     template = Home(lab.once("keys", f"keys-rsa4096-{'locked' if passphrase else 'open'}", make))
     return Home(lab.copy_key(Key(template.path)).home)

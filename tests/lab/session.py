@@ -101,7 +101,7 @@ class Session:
         home.chmod(0o700)
         for item in key.home.iterdir():
             if item.is_dir():
-                shutil.copytree(item, home / item.name)
+                shutil.copytree(item, home / item.name, ignore=shutil.ignore_patterns(".#lk*", "*.lock"))
             # another test's gpg may be at work here: its lock comes and goes
             elif not item.name.startswith(".#lk") and item.suffix != ".lock" and item.is_file():
                 shutil.copy2(item, home / item.name)
@@ -148,6 +148,12 @@ class Key:
         run(["gpgconf", "--homedir", self.home, "--kill", "all"], _gpg_environment(self.home), check=None)
 
 
+def keyboxd_where_asked(home):
+    """With BINPKG_RESIGN_KEYBOXD set the public keys of a new signing home are kept by keyboxd (GnuPG 2.4)."""
+    if os.environ.get("BINPKG_RESIGN_KEYBOXD"):
+        (Path(home) / "common.conf").write_text("use-keyboxd\n")
+
+
 def trusting_keyring(home, certificates):
     """A clients' keyring: public keys with ultimate trust, readable for nobody (else Portage trusts none)."""
     home = Path(home)
@@ -167,6 +173,7 @@ def trusting_keyring(home, certificates):
 def _generate(home, algorithm, who, passphrase):
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.chmod(0o700)
+    keyboxd_where_asked(home)
     run(
         ["gpg", "--homedir", home, "--batch", "--pinentry-mode", "loopback", "--passphrase", passphrase]
         + ["--quick-generate-key", f"{who.capitalize()} <{who}@example.org>", algorithm, "sign", "never"],
