@@ -17,6 +17,8 @@ PASSPHRASE = "correct horse"
 THEN = ("--faked-system-time", "20200101T000000!")
 NEXT_DAY = ("--faked-system-time", "20200102T000000!")
 LATER = ("--faked-system-time", "20200601T000000!")
+# How many digits a fingerprint has, but that of an Ed448 key.
+DIGITS = 40
 
 PINENTRY = '''#!{python}
 """A person at a terminal, as gpg-agent sees them: Assuan on stdin and stdout. {what}"""
@@ -381,9 +383,15 @@ def trusting(path, *homes):
     home = Home(path)
     for other in homes:
         home.gpg("--import", stdin=other.certificates().encode())
-    primary = [line.split(":")[4] for line in home.gpg("--with-colons", "--list-keys").out.splitlines() if line.startswith("pub:")]
-    owners = "".join(f"{key}:6:\n" for key in home.keys() if key[-16:] in primary)
-    home.gpg("--import-ownertrust", stdin=owners.encode())
+    # the first fingerprint after each `pub` is that of a primary key
+    primary = re.findall(r"^pub:.*?^fpr:{9}(\w+):", home.gpg("--with-colons", "--list-keys").out, re.M | re.S)
+    for key in primary:
+        if len(key) == DIGITS:
+            home.gpg("--import-ownertrust", stdin=f"{key}:6:\n".encode())
+        else:
+            # gpg's trust database holds the first 20 bytes of it, and finds no such key
+            home.add("local")
+            home.gpg("--quick-lsign-key", key)
     home.gpg("--check-trustdb")
     home.kill_agent()
     path.chmod(0o755)

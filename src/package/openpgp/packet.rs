@@ -7,7 +7,7 @@ use crate::portage::fingerprint::KeyHandle;
 /// the signature.
 ///
 /// # Errors
-/// It is not one version 4 or 6 signature, so that nobody can tell.
+/// It is not one signature of version 4, 5 (GnuPG's, of Ed448 keys) or 6, so that nobody can tell.
 pub(super) fn signer_of(armored: &[u8]) -> Result<Option<String>, Malformed> {
     const SIGNERS_USER_ID: u8 = 28;
     let bytes = dearmored(armored)?;
@@ -35,7 +35,7 @@ fn areas(body: &[u8]) -> Result<[&[u8]; 2], Malformed> {
     // version, type, two algorithms, then each area after its length
     let (&version, rest) = body.split_first().ok_or(Malformed)?;
     let width = match version {
-        4 => 2,
+        4 | 5 => 2,
         6 => 4,
         _ => return Err(Malformed),
     };
@@ -133,6 +133,24 @@ fn length_of(bytes: &[u8]) -> Result<(usize, &[u8]), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As GnuPG 2.4.7 makes it with an Ed448 key.
+    const VERSION_5: &str = "-----BEGIN PGP SIGNATURE-----
+
+iKkFABYKACkiIQV35jTPti6CD1qPI9TpTyzWt/2B4SIJtZ1P4CTNbN0AZgUCawvd
+3gAARKcBxihl86AWCJgbX7hRtEcUNSE1ov+SISKDvRYB6ZmW7suaE9777D6ZbEpv
+MxtEL3hmX5Ab5uD/XSrrgAHHdVao0dJH4usPu3TaKQK8mODwbxmoL5hGTYrVxghx
+h/0pHtOdaRFaH560PyHUtCLL2BUoIlZ/YDYA
+=wM9/
+-----END PGP SIGNATURE-----
+";
+
+    #[test]
+    fn signatures_of_version_5_are_read() {
+        assert_eq!(signer_of(VERSION_5.as_bytes()), Ok(None));
+        let key = "77E634CFB62E820F5A8F23D4E94F2CD6B7FD81E12209B59D4FE024CD6CDD0066";
+        assert_eq!(maker_of(VERSION_5.as_bytes()), KeyHandle::new(key));
+    }
 
     #[test]
     fn what_is_no_signature_is_said_to_be_none() {
