@@ -10,6 +10,7 @@ mod agent;
 pub mod card;
 mod certificate;
 mod command;
+mod daemon;
 mod gpg;
 mod home;
 mod key_error;

@@ -12,6 +12,7 @@ from tests.keys.scene import Scene
 from tests.keys.table import FOREIGN, HELD, RESIGNED
 from tests.keys.test_configurations import apply_on, checked, machine
 from tests.lab.command import run
+from tests.lab.session import KEYBOXD
 
 KINDS = ("ours", "stranger", "friend", "unsigned")
 
@@ -41,11 +42,10 @@ def scene(lab):
 
 def test_where_the_public_keys_are(lab):
     """`BINPKG_RESIGN_KEYBOXD` itself, once: with it, keyboxd has them in every signing home, else a file."""
-    asked = bool(os.environ.get("BINPKG_RESIGN_KEYBOXD"))
     homes = [ring(lab, "ed25519").home.path, ring(lab, "rsa4096").home.path, lab.key().home, lab.copy_key(lab.key()).home]
     for home in homes:
-        assert (home / "public-keys.d/pubring.db").exists() == asked, home
-        assert (home / "pubring.kbx").exists() != asked, home
+        assert (home / "public-keys.d/pubring.db").exists() == KEYBOXD, home
+        assert (home / "pubring.kbx").exists() != KEYBOXD, home
 
 
 def test_sequoias_gpg_signs(scene):

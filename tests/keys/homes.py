@@ -151,9 +151,10 @@ class Home:
     def state(self):
         """What nobody may change: every file with its bytes, but the random seed, sockets and what the tests wrote.
 
-        Nor does a `.#lk` file count: a gpg that is ended while it waits for pinentry leaves one behind.
+        Nor does a `.#lk` file count: a gpg that is ended while it waits for pinentry leaves one behind; nor the lock of
+        a keyboxd that runs.
         """
-        left_out = ("random_seed", "pinentry.log", "pinentry", "gpg-agent.conf")
+        left_out = ("random_seed", "pinentry.log", "pinentry", "gpg-agent.conf", "pubring.db.lock")
         return {
             str(path.relative_to(self.path)): path.read_bytes()
             for path in sorted(self.path.rglob("*"))

@@ -33,13 +33,14 @@ PINENTRY = {
 }
 
 
-def in_state(home, agent):
-    """Puts the home's agent into a state of the table; gives the pinentry's log."""
+def in_state(keys, agent):
+    """Puts the ring's agent into a state of the table; gives the pinentry's log."""
+    home = keys.home
     log = home.pinentry(PINENTRY[agent])
     if agent == "running":
         home.start_agent()
     if agent == "cached":
-        home.gpg("--local-user", home.keys()[0], "--detach-sig", stdin=b"x", passphrase=PASSPHRASE)
+        home.gpg("--local-user", keys.ours.key, "--detach-sig", stdin=b"x", passphrase=PASSPHRASE)
     return log
 
 
@@ -86,7 +87,7 @@ def test_a_key_with_a_passphrase(lab, key, agent):
     scene = Scene(lab, keys, KINDS)
     if agent == "silent":
         scene.variables(BINPKG_RESIGN_TIMEOUT=TIMEOUT)
-    log = in_state(keys.home, agent)
+    log = in_state(keys, agent)
     before = {name: scene.read(name) for name in scene.paths}
     state = keys.home.state()
     expected = {name: outcome(key, name, agent) for name in KINDS}
@@ -107,7 +108,7 @@ def test_a_key_with_a_passphrase(lab, key, agent):
 
     held = [name for name, wanted in expected.items() if wanted.kind == HELD]
     if AGENTS[agent].locked:
-        in_state(keys.home, "cached")
+        in_state(keys, "cached")
         scene.variables(BINPKG_RESIGN_TIMEOUT=60)
         expected = {name: outcome(key, name, "cached") for name in held}
         answer = Answer(*_retry(scene))
@@ -139,7 +140,7 @@ def test_the_passphrase_is_lost_on_the_way(lab):
     """What was signed until then is saved, the rest held; a later run does it."""
     keys = ring(lab, "ed25519-locked")
     scene = Scene(lab, keys, ["ours"], copies=6)
-    in_state(keys.home, "cached")
+    in_state(keys, "cached")
     count = scene.prefix.path / "count"
     script = scene.prefix.write(
         "sign",
@@ -155,7 +156,7 @@ def test_the_passphrase_is_lost_on_the_way(lab):
     held = [name for name, record in answer.records.items() if record["outcome"] == HELD]
     assert 0 < len(held) < 6, answer.result
     assert all(scene.held(name) == before[name] for name in held)
-    in_state(keys.home, "cached")
+    in_state(keys, "cached")
     scene.prefix.resign("held", "retry", check=0)
     assert not any(scene.held(name) for name in scene.paths)
     scene.trusts()
@@ -166,7 +167,7 @@ def test_the_person_is_told_why(lab):
     """One line before the passphrase is asked for says what for."""
     keys = ring(lab, "ed25519-locked")
     scene = Scene(lab, keys, ["ours"])
-    in_state(keys.home, "terminal")
+    in_state(keys, "terminal")
     _, seen, _ = at_a_terminal(scene, "apply")
     assert "passphrase" in seen.splitlines()[0], seen
 
@@ -175,7 +176,7 @@ def test_a_person_who_refuses_is_somebody(lab):
     """What the person did is said, not that nobody is there."""
     keys = ring(lab, "ed25519-locked")
     scene = Scene(lab, keys, ["ours"])
-    in_state(keys.home, "cancelled")
+    in_state(keys, "cancelled")
     status, seen, _ = at_a_terminal(scene, "apply")
     assert status == 1 and "the passphrase was asked for and not given (gpg: Operation cancelled)" in seen, seen
     assert "nobody is there" not in seen
@@ -185,7 +186,7 @@ def test_a_terminal_that_the_pinentry_cannot_use(lab):
     """Somebody is there, and is told what to do about it."""
     keys = ring(lab, "ed25519-locked")
     scene = Scene(lab, keys, ["ours"])
-    in_state(keys.home, "killed")
+    in_state(keys, "killed")
     status, seen, _ = at_a_terminal(scene, "apply")
     assert status == 1 and "could not be asked for on this terminal (gpg: Inappropriate ioctl" in seen, seen
     assert "nobody is there" not in seen and seen.count("Inappropriate ioctl") == 1
@@ -196,7 +197,7 @@ def test_nobody_is_warned_of_a_passphrase_that_there_is_none_of(lab, agent):
     """Whether the agent runs and tells, or only the file of the key does."""
     keys = ring(lab, "ed25519")
     scene = Scene(lab, keys, ["ours"])
-    in_state(keys.home, agent)
+    in_state(keys, agent)
     status, seen, _ = at_a_terminal(scene, "apply")
     assert status == 0 and "passphrase" not in seen, seen
 
@@ -205,7 +206,7 @@ def test_a_passphrase_that_the_agent_knows(lab):
     """Nobody is asked, so nobody is warned."""
     keys = ring(lab, "ed25519-locked")
     scene = Scene(lab, keys, ["ours"])
-    in_state(keys.home, "cached")
+    in_state(keys, "cached")
     status, seen, _ = at_a_terminal(scene, "apply")
     assert status == 0 and "passphrase" not in seen, seen
 

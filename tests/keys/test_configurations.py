@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.lab.command import run
+from tests.lab.session import KEYBOXD
 
 from . import homes
 from .homes import PASSPHRASE, Home, ring
@@ -19,6 +20,7 @@ KINDS = ("ours", "stranger", "unsigned")
 LIMIT = 8
 # a run has several talks with gpg, each with its limit
 IN_TIME = 8 * LIMIT
+NO_KEYBOXD = "skipped: there is no keyboxd in the signing home"
 
 
 @pytest.fixture
@@ -105,6 +107,24 @@ def test_a_stopped_agent(scene):
     scene.prefix.resign("held", "retry", check=0)
 
 
+def test_a_stopped_keyboxd(scene):
+    """One that answers nobody: whose a package is cannot be told, and everything is held, in time."""
+    if not KEYBOXD:
+        pytest.skip(NO_KEYBOXD)
+    words = ["gpg-connect-agent", "--keyboxd", "--homedir", scene.ring.home.path, "GETINFO pid", "/bye"]
+    pid = int(run(words, homes.environment(scene.ring.home.path)).out.split()[1])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for words in (["apply"], ["verify"], ["doctor"], ["apply", "--pretend"]):
+            began = time.monotonic()
+            said = scene.prefix.resign(*words, check=None).text
+            assert time.monotonic() - began < IN_TIME and "no answer within" in said, (words, said)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert all(scene.held(name) == scene.before[name] for name in (*ours(scene), "stranger"))
+    scene.prefix.resign("held", "retry", check=0)
+
+
 def test_a_signal_ends_the_waiting(scene):
     """SIGTERM while gpg is waited for; everything is held."""
     home = scene.ring.home
@@ -135,8 +155,8 @@ KEYBOXDS = ("gnupg_spawn_keyboxd_sentinel.lock", "public-keys.d/pubring.db.lock"
 @pytest.mark.parametrize("lock", ["gnupg_spawn_agent_sentinel.lock", "pubring.kbx.lock", *KEYBOXDS])
 def test_a_lock_of_another_machine(scene, lock):
     """As a container leaves it behind in a home that it shared."""
-    if lock in KEYBOXDS and not os.environ.get("BINPKG_RESIGN_KEYBOXD"):
-        pytest.skip("skipped: there is no keyboxd in the signing home")
+    if lock in KEYBOXDS and not KEYBOXD:
+        pytest.skip(NO_KEYBOXD)
     scene.ring.home.kill_agent()
     (scene.ring.home.path / lock).write_text("      1234\nanother-machine\n")
     began = time.monotonic()
@@ -294,20 +314,23 @@ def test_a_wrong_passphrase_is_not_tried_again(lab):
 
 # Diagnosis
 
+# Which daemon is missed first; where that is keyboxd, nobody can tell whose a package is.
+MISSED, STRANGERS = ("keyboxd", HELD) if KEYBOXD else ("the agent", FOREIGN)
+
 
 def test_an_agent_that_cannot_start_is_not_a_missing_key(scene):
     """A home that is too deep for sockets: said so, by doctor, too."""
     home = scene.ring.home
     home.kill_agent()
     deep = scene.prefix.path / ("deep-" * 20) / "gnupg"
-    ignored = shutil.ignore_patterns("S.*", ".#lk*")
+    ignored = shutil.ignore_patterns("S.*", ".#lk*", "*.lock")
     shutil.copytree(home.path, deep, ignore=ignored)
     deep.chmod(0o700)
     scene.variables(BINPKG_GPG_SIGNING_GPG_HOME=deep)
     answer = scene.apply()
-    checked(scene, answer, HELD, "too long for the agent's sockets")
-    assert answer.records["stranger"]["outcome"] == FOREIGN
-    assert "too long for the agent's sockets" in scene.prefix.resign("doctor", check=1).text
+    checked(scene, answer, HELD, f"too long for {MISSED}'s sockets")
+    assert answer.records["stranger"]["outcome"] == STRANGERS
+    assert f"too long for {MISSED}'s sockets" in scene.prefix.resign("doctor", check=1).text
     scene.variables(BINPKG_GPG_SIGNING_GPG_HOME=home.path)
     scene.prefix.resign("held", "retry", check=0)
 
@@ -339,8 +362,8 @@ def test_a_home_that_nobody_can_write_and_no_agent(scene):
         pytest.skip("skipped: nothing can be mounted here")
     answer = apply_on(scene, words)
     kind = answer.records["ours"]["outcome"]
-    checked(scene, answer, kind, "agent" if kind == HELD else "")
-    assert answer.records["stranger"]["outcome"] == FOREIGN
+    checked(scene, answer, kind, f"which {MISSED} needs for its socket" if kind == HELD else "")
+    assert answer.records["stranger"]["outcome"] == (STRANGERS if kind == HELD else FOREIGN)
     if kind == HELD:
         assert "import" not in answer.records["ours"]["reason"], answer.result
         said = scene.prefix.run(*words, "binpkg-resign", "--prefix", scene.prefix.path, "doctor", check=1).text
@@ -364,6 +387,9 @@ def test_an_agent_on_another_machine(scene):
     text = f"%Assuan%\nsocket={there.path}/S.gpg-agent.extra\n"
     forward.write_text(text)
     there.kill_agent()
+    if KEYBOXD:
+        # which no-autostart keeps away, too
+        run(["gpgconf", "--homedir", home.path, "--launch", "keyboxd"], homes.environment(home.path))
     answer = scene.apply()
     checked(scene, answer, HELD, "agent")
     assert answer.records["stranger"]["outcome"] == FOREIGN

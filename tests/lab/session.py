@@ -13,6 +13,7 @@ from .command import base_environment, run
 TOP = Path(__file__).resolve().parents[2]
 NEWEST = "3.0.83"
 OLDEST = "3.0.60"
+KEYBOXD = bool(os.environ.get("BINPKG_RESIGN_KEYBOXD"))
 
 
 class Session:
@@ -150,7 +151,7 @@ class Key:
 
 def keyboxd_where_asked(home):
     """With BINPKG_RESIGN_KEYBOXD set the public keys of a new signing home are kept by keyboxd (GnuPG 2.4)."""
-    if os.environ.get("BINPKG_RESIGN_KEYBOXD"):
+    if KEYBOXD:
         (Path(home) / "common.conf").write_text("use-keyboxd\n")
 
 

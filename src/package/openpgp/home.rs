@@ -1,8 +1,9 @@
 //! Asks gpg, and its agent, which keys a home of the user has.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::certificate::Certificate;
+use super::daemon::Daemon;
 use super::gpg::{Answer, Gpg, GpgError};
 use super::key_error::KeyError;
 
@@ -59,29 +60,7 @@ pub(super) fn ask_agent(gpg: &Gpg<'_>, found: &mut [Certificate]) -> Result<(), 
     let any_secret = found.iter().flat_map(|certificate| &certificate.keys).any(|key| key.secret);
     if !any_secret && answer.words.iter().any(|line| line.contains("agent")) {
         let (home, words) = (gpg.home.to_owned(), answer.last_words());
-        return Err(KeyError::Agent { advice: advice_on_agent(gpg.home), home, words });
+        return Err(KeyError::Agent { advice: Daemon::Agent.advice(gpg.home), home, words });
     }
     Ok(())
-}
-
-/// What may keep an agent from running.
-fn advice_on_agent(home: &Path) -> String {
-    /// What a socket's name may be long, in bytes (`sockaddr_un`).
-    const SOCKET_NAME: usize = 107;
-    use rustix::fs::{Access, access};
-    if access(home, Access::WRITE_OK).is_err() {
-        return "the home cannot be written, which the agent needs for its socket".to_owned();
-    }
-    if home.join("S.gpg-agent.browser").as_os_str().len() > SOCKET_NAME {
-        return "the path of the home is too long for the agent's sockets; choose a shorter one".to_owned();
-    }
-    let settings = home.join("gpg-agent.conf");
-    if settings.exists() {
-        return format!(
-            "see what `gpg-agent --homedir {} --gpgconf-test` says of {}",
-            home.display(),
-            settings.display()
-        );
-    }
-    format!("see what `gpgconf --homedir {} --launch gpg-agent` says", home.display())
 }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::daemon::Daemon;
 use super::gpg::GpgError;
 use crate::portage::fingerprint::Fingerprint;
 
@@ -85,6 +86,16 @@ pub enum KeyError {
         /// What gpg said.
         words: String,
     },
+    /// keyboxd, which has the public keys, cannot be reached.
+    #[error("the keyboxd of {} cannot be reached, which has its public keys: {advice} (gpg: {words})", home.display())]
+    Keyboxd {
+        /// The home.
+        home: PathBuf,
+        /// What to do.
+        advice: String,
+        /// What gpg said.
+        words: String,
+    },
     /// A certificate that is in the home does not arrive in the private one.
     #[error(
         "gpg does not find the certificate {fingerprint} where it was put for verifying; see /etc/gnupg/gpg.conf and /etc/gnupg/common.conf (gpg: {words})"
@@ -109,6 +120,9 @@ impl KeyError {
     pub(super) fn of_gpg(home: &Path, action: &'static str, source: GpgError) -> KeyError {
         match source {
             source @ (GpgError::Start { .. } | GpgError::Engine(_)) => KeyError::Engine { source },
+            GpgError::Failed { words } if words.contains("keyboxd") => {
+                KeyError::Keyboxd { home: home.to_owned(), advice: Daemon::Keyboxd.advice(home), words }
+            }
             source => KeyError::Gpg { home: home.to_owned(), action, source },
         }
     }
@@ -139,6 +153,11 @@ mod tests {
             KeyError::of_gpg(&home(), "list the keys", GpgError::Interrupted),
             KeyError::of_gpg(&home(), "export the keys", GpgError::Failed { words: "keydb_search failed".into() }),
             KeyError::Agent { home: home(), advice: "start it".into(), words: "No agent running".into() },
+            KeyError::of_gpg(
+                &home(),
+                "list the keys",
+                GpgError::Failed { words: "can't connect to the keyboxd".into() },
+            ),
             KeyError::NotExported { fingerprint: fingerprint(), words: "no valid OpenPGP data found".into() },
             KeyError::PrivateHome { directory: PathBuf::from("/tmp"), source: denied() },
         ];

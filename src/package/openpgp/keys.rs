@@ -227,7 +227,8 @@ impl Keyring {
     #[must_use]
     pub fn with_secret_elsewhere(self) -> Keyring {
         let of_secrets = |problem: &KeyError| {
-            matches!(problem, KeyError::NoSecret { .. } | KeyError::Agent { .. } | KeyError::Gpg { .. })
+            use KeyError::{Agent, Gpg, Keyboxd, NoSecret};
+            matches!(problem, NoSecret { .. } | Agent { .. } | Keyboxd { .. } | Gpg { .. })
         };
         let unusable = self.unusable.filter(|problem| !of_secrets(problem));
         Keyring { unusable, ..self }
