@@ -207,14 +207,15 @@ def test_a_gpg_that_hangs_while_it_verifies(scene):
         ("sig-notation !note@example.org=1", HELD, "sig-notation"),
         ("comment hello", RESIGNED, ""),
         ("default-key acquaintance", RESIGNED, ""),
-        ("no-options", None, ""),
-        ("no-such-option", None, ""),
+        ("no-options", None, "HOME/gpg.conf"),
+        ("no-such-option", None, "HOME/gpg.conf"),
         ("logger-fd 1", None, ""),
         ("status-fd 1", HELD, "status-fd"),
         ("digest-algo SHA256", RESIGNED, ""),
-        ("compliance de-vs", None, ""),
-        ("weak-digest SHA512", None, ""),
-        ("disable-pubkey-algo EDDSA", HELD, ""),
+        ("compliance de-vs", HELD, "`compliance de-vs` in HOME/gpg.conf"),
+        ("weak-digest SHA512", None, "`weak-digest SHA512` in HOME/gpg.conf"),
+        ("disable-pubkey-algo EDDSA", HELD, "`disable-pubkey-algo EDDSA` in HOME/gpg.conf"),
+        ("verify", HELD, "HOME/gpg.conf"),
         ("trust-model tofu", None, ""),
         ("max-output 10", None, ""),
         ("faked-system-time 20300101T000000!", None, ""),
@@ -227,7 +228,8 @@ def test_a_line_in_the_homes_gpg_conf(scene, line, kind, says):
     (scene.ring.home.path / "gpg.conf").write_text(line + "\n")
     answer = scene.apply()
     (scene.ring.home.path / "gpg.conf").unlink()
-    checked(scene, answer, kind or answer.records["ours"]["outcome"], says)
+    kind = kind or answer.records["ours"]["outcome"]
+    checked(scene, answer, kind, says.replace("HOME", str(scene.ring.home.path)) if kind == HELD else "")
 
 
 @pytest.mark.parametrize("line", ["interactive", "output /dev/null", "no-default-keyring", "no-such-option", "skip-verify"])

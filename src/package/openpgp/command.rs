@@ -136,7 +136,7 @@ impl SigningCommand {
                 let (cause, words) = Cause::told_by(talk.status, &talk.err);
                 let cause = cause.seen_from(self.terminal());
                 self.give_up_after(cause, &words);
-                Err(SignError::Failed { program: self.program(), status: talk.status, words, cause, card: None })
+                Err(SignError::Failed { program: self.program(), status: talk.status, words, cause, why: None })
             }
             Ended::Stopped => Err(SignError::Interrupted),
             Ended::OutOfTime => {

@@ -34,7 +34,7 @@ pub enum Cause {
 }
 
 /// Words of GnuPG 2.2 to 2.5 and of Sequoia's gpg; the first that are found tell.
-const WORDS: [(&str, Cause); 22] = [
+const WORDS: [(&str, Cause); 24] = [
     ("failed to execute", Cause::NoProgram),
     ("PIN blocked", Cause::Blocked),
     ("Bad PIN", Cause::Refused),
@@ -42,6 +42,8 @@ const WORDS: [(&str, Cause); 22] = [
     ("Bad Passphrase", Cause::Refused),
     ("invalid option", Cause::Configuration),
     ("is not compatible", Cause::Configuration),
+    ("conflicting commands", Cause::Configuration),
+    ("does not yet work with", Cause::Configuration),
     ("Card not present", Cause::NoCard),
     ("Card removed", Cause::NoCard),
     ("Card error", Cause::NoCard),

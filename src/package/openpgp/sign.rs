@@ -1,6 +1,7 @@
 //! Making signatures, and checking each as a client would before it is used.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::SystemTime;
 
@@ -31,7 +32,7 @@ pub enum SignError {
         source: std::io::Error,
     },
     /// The command failed.
-    #[error("{}", failure(program, *status, words, *cause, card.as_deref()))]
+    #[error("{}", failure(program, *status, words, *cause, why.as_deref()))]
     Failed {
         /// The program.
         program: String,
@@ -41,8 +42,9 @@ pub enum SignError {
         words: String,
         /// What they mean.
         cause: Cause,
-        /// The same in other words, where the key is on a card: what is the matter with it, and what to do.
-        card: Option<String>,
+        /// The same in other words, where more is known: what is the matter with the card or with gpg's configuration,
+        /// and what to do.
+        why: Option<String>,
     },
     /// The command did not end in time, with nobody there to type a passphrase.
     #[error("{}", too_late(program, *seconds, why.as_deref()))]
@@ -101,9 +103,9 @@ impl SignError {
 
 const RETRY: &str = "then run `binpkg-resign held retry`";
 
-fn failure(program: &str, status: ExitStatus, words: &str, cause: Cause, card: Option<&str>) -> String {
-    match (card, cause.explained()) {
-        (Some(card), _) => format!("{card}, {RETRY} (gpg: {words})"),
+fn failure(program: &str, status: ExitStatus, words: &str, cause: Cause, why: Option<&str>) -> String {
+    match (why, cause.explained()) {
+        (Some(why), _) => format!("{why}, {RETRY} (gpg: {words})"),
         (None, Some((cause, advice))) => format!("{cause} (gpg: {words}); {advice}, {RETRY}"),
         (None, None) => format!("the signing command {program} failed ({status}): {words}"),
     }
@@ -200,12 +202,12 @@ impl<'run> Signer<'run> {
         Ok(message)
     }
 
-    /// Runs the command; where the key is on a card, says what is the matter with that.
+    /// Runs the command; where it fails, looks at the card that the key may be on, and at gpg's configuration.
     fn run(&self, kind: Kind, data: impl Read) -> Result<Vec<u8>, SignError> {
         self.command.run(kind, data).map_err(|error| match error {
             SignError::Failed { program, status, words, cause, .. } => {
-                let card = self.card_trouble(cause);
-                SignError::Failed { program, status, words, cause, card }
+                let why = self.card_trouble(cause).or_else(|| self.configuration_trouble(cause, &words));
+                SignError::Failed { program, status, words, cause, why }
             }
             SignError::TimedOut { program, seconds, .. } => {
                 let locks = || self.verifier.keyring().home().and_then(super::gpg::foreign_locks);
@@ -249,6 +251,25 @@ impl<'run> Signer<'run> {
                 "the card {number} is locked and nobody is there to type its PIN; unlock it (sign something in a terminal)"
             )),
             Some(_) => None,
+        }
+    }
+
+    /// What in gpg's configuration keeps it from signing.
+    fn configuration_trouble(&self, cause: Cause, words: &str) -> Option<String> {
+        let home = self.verifier.keyring().home()?;
+        match cause {
+            Cause::Other => {
+                let (file, line) = configured(home, &AGAINST_SIGNING)?;
+                Some(format!("gpg cannot sign, likely because of `{line}` in {}; take it out", file.display()))
+            }
+            Cause::Configuration => {
+                let file = home.join("gpg.conf").display().to_string();
+                let known = Path::new(&file).exists() && !words.contains(&file);
+                known.then(|| {
+                    format!("gpg's configuration is not right; look at {file} and at BINPKG_GPG_SIGNING_BASE_COMMAND")
+                })
+            }
+            _ => None,
         }
     }
 
@@ -328,6 +349,10 @@ impl<'run> Signer<'run> {
 /// The options with which gpg prints no signature, or something else before it.
 const WITHOUT_OUTPUT: [&str; 9] =
     ["output", "o", "status-fd", "logger-fd", "attribute-fd", "max-output", "dry-run", "n", "no-armor"];
+
+/// The options that keep gpg from using a key, or what it signs with.
+const AGAINST_SIGNING: [&str; 6] =
+    ["compliance", "require-compliance", "disable-pubkey-algo", "weak-digest", "min-rsa-length", "debug-quick-random"];
 
 /// Whether a clear-signed text is this one: as clear-signing defines it (RFC 9580, 7.2), blanks at the end of a line and
 /// the last line end are not signed, and line ends are all the same. Sequoia signs the last line end, and adds another
