@@ -17,7 +17,8 @@ from .scene import Scene
 from .table import FOREIGN, HELD, RESIGNED
 
 KINDS = ("ours", "stranger", "unsigned")
-LIMIT = 8
+# longer than GnuPG 2.5 waits for a daemon of its that does not start (8 s; 5 before)
+LIMIT = 12
 # a run has several talks with gpg, each with its limit
 IN_TIME = 8 * LIMIT
 NO_KEYBOXD = "skipped: there is no keyboxd in the signing home"
