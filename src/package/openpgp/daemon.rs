@@ -4,6 +4,8 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
+use super::gpg::foreign_locks;
+
 /// What a socket's name may be long, in bytes (`sockaddr_un`).
 const SOCKET_NAME: usize = 107;
 
@@ -23,6 +25,10 @@ impl Daemon {
             Daemon::Agent => ("the agent", "S.gpg-agent.browser", "gpg-agent"),
             Daemon::Keyboxd => ("keyboxd", "S.keyboxd", "keyboxd"),
         };
+        // GnuPG 2.5 gives up waiting for these by itself
+        if let Some(locks) = foreign_locks(home) {
+            return locks.trim_start_matches("; ").to_owned();
+        }
         if access(home, Access::WRITE_OK).is_err() {
             return format!("the home cannot be written, which {name} needs for its socket");
         }
