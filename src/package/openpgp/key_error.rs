@@ -120,7 +120,8 @@ impl KeyError {
     pub(super) fn of_gpg(home: &Path, action: &'static str, source: GpgError) -> KeyError {
         match source {
             source @ (GpgError::Start { .. } | GpgError::Engine(_)) => KeyError::Engine { source },
-            GpgError::Failed { words } if words.contains("keyboxd") => {
+            // gpg's words of keyboxd, and those of 2.5's keyboxd that waits for the lock on its database
+            GpgError::Failed { words } if words.contains("keyboxd") || words.contains("database_open") => {
                 KeyError::Keyboxd { home: home.to_owned(), advice: Daemon::Keyboxd.advice(home), words }
             }
             source => KeyError::Gpg { home: home.to_owned(), action, source },
