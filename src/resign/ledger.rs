@@ -11,21 +11,22 @@ use crate::pkgdir::store::{Backup, Committed, Ready, Store};
 use crate::portage::names::PkgPath;
 use crate::portage::settings::Foreign;
 
-/// A batch is put in place when it has this many files, …
-const BATCH_PACKAGES: usize = 64;
-/// … or this many bytes: so much more disk a run needs at the most.
+/// A batch is put in place when it has this many files: more where there are more to be made, since each batch writes the
+/// whole index, and not too many, since of every file a descriptor is open until then.
+const BATCH_PACKAGES: std::ops::RangeInclusive<usize> = 64..=256;
+/// A run has no more batches than this, as long as they do not get larger than that.
+const BATCHES: usize = 64;
+/// A batch is put in place with this many bytes at the latest: so much more disk a run needs at the most.
 const BATCH_BYTES: u64 = 512 << 20;
 
-#[cfg(not(feature = "fault-injection"))]
-fn batch_packages() -> usize {
-    BATCH_PACKAGES
-}
-
-/// Tests may ask for smaller batches, so that a run of few packages has several.
-#[cfg(feature = "fault-injection")]
-fn batch_packages() -> usize {
-    let wanted = std::env::var("BINPKG_RESIGN_BATCH").ok();
-    wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or(BATCH_PACKAGES)
+/// How many files a batch of a run of so many jobs has.
+fn batch_packages(jobs: usize) -> usize {
+    // tests may ask for smaller ones, so that a run of few packages has several
+    #[cfg(feature = "fault-injection")]
+    if let Some(wanted) = std::env::var("BINPKG_RESIGN_BATCH").ok().and_then(|wanted| wanted.parse().ok()) {
+        return wanted;
+    }
+    (jobs / BATCHES).clamp(*BATCH_PACKAGES.start(), *BATCH_PACKAGES.end())
 }
 
 /// What became of one package, for the rest of the run.
@@ -77,7 +78,7 @@ impl<'run> Ledger<'run> {
             Ok(made) => {
                 self.bytes += made.iter().map(|made| made.ready.size).sum::<u64>();
                 self.batch.extend(made);
-                if self.batch.len() >= batch_packages() || self.bytes >= BATCH_BYTES {
+                if self.batch.len() >= batch_packages(self.jobs.len()) || self.bytes >= BATCH_BYTES {
                     self.commit();
                 }
             }
