@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_setfl, mknodat, open};
 
 use super::plain::Class;
@@ -20,6 +21,9 @@ const STATUS_LIMIT: u64 = 64 << 10;
 
 /// How soon it is looked again whether gpg has opened the pipe, which it does as soon as it has announced that.
 const GLANCE: Duration = Duration::from_micros(50);
+
+/// How long gpg is waited for to take up a message. Sequoia's gpg wants to know all names before it begins, and never does.
+const TAKING_UP: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
 /// The data is given in pieces of so many bytes, as a power of two; what a pipe holds.
 const PIECE: u8 = 16;
@@ -58,6 +62,7 @@ impl Multifile {
     pub(super) fn verify(&mut self, signature: &[u8], class: Class, data: impl Read) -> io::Result<Vec<String>> {
         self.names.write_all(self.pipe.as_os_str().as_bytes())?;
         self.names.write_all(b"\n")?;
+        self.wait_until_taken_up()?;
         let mut lines = vec![self.status_line()?];
         let mut message = self.opened_by_gpg()?;
         message.write_all(signature)?;
@@ -67,6 +72,16 @@ impl Multifile {
             lines.push(self.status_line()?);
         }
         Ok(lines)
+    }
+
+    fn wait_until_taken_up(&self) -> io::Result<()> {
+        let status = self.status.get_ref();
+        match poll(&mut [PollFd::new(status, PollFlags::IN)], Some(&TAKING_UP)) {
+            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+            // a signal: whoever is to end sees that elsewhere
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn status_line(&mut self) -> io::Result<String> {
