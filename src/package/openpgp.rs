@@ -1,8 +1,8 @@
 //! OpenPGP: whose a signature is, and making new ones. The only place that knows gpgme and the signing command.
 //!
 //! gpgme verifies, in a private home; what is plainly a good signature of ours is told by one gpg for all of them, since
-//! most of what a verification costs is gpg's start. gpg itself is asked for the keys of the user's home, with a deadline, which gpgme
-//! has none of: agents hang, and locks are left behind. The signing runs `BINPKG_GPG_SIGNING_BASE_COMMAND`, as Portage
+//! most of what a verification costs is gpg's start. gpg itself is asked for the keys of the user's home, with a
+//! deadline, which gpgme has none of: agents hang, and locks are left behind. The signing runs `BINPKG_GPG_SIGNING_BASE_COMMAND`, as Portage
 //! does (`portage/gpg.py`, `gpkg.py: checksum_helper`), because gpgme knows no digest, wrapper, lock or passphrase
 //! file. Nothing here imports into, or writes to, a keyring of the user's, and no network is used.
 
@@ -43,8 +43,6 @@ pub use signed_with::SignedWith;
 pub use talk::Patience;
 pub use verify::{Signature, SignatureState, Verifier, VerifyError};
 
-use std::path::PathBuf;
-
 /// An OpenPGP context for the gpg home `home`, that reads no network and changes no trust.
 fn context(home: &std::path::Path) -> Result<gpgme::Context, gpgme::Error> {
     // it asks gpg for its version
@@ -56,12 +54,6 @@ fn context(home: &std::path::Path) -> Result<gpgme::Context, gpgme::Error> {
     // with any other model listing keys makes gpg write its trust database; what is ours is pinned by fingerprint
     context.set_flag("trust-model", "always")?;
     Ok(context)
-}
-
-/// The gpg that it runs.
-fn program(context: &gpgme::Context) -> Option<PathBuf> {
-    let engines = context.engine_info();
-    (engines.protocol() == gpgme::Protocol::OpenPgp).then(|| engines.path().ok().map(PathBuf::from)).flatten()
 }
 
 #[cfg(test)]

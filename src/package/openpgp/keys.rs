@@ -333,8 +333,8 @@ impl Keyring {
     }
 
     /// The private home, for gpgs that verify.
-    pub(super) fn private_home(&self) -> &Path {
-        self.private_home.path()
+    pub(super) fn private_home(&self) -> &PrivateHome {
+        &self.private_home
     }
 
     /// Whether `id` is a key of ours whose signatures do not last: of a replaced certificate, expired or revoked.

@@ -107,6 +107,11 @@ impl PrivateHome {
         self.folder.path()
     }
 
+    /// The gpg that works in it.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
     pub(super) fn gpg<'a>(&'a self, patience: &'a Patience) -> Gpg<'a> {
         Gpg { program: &self.program, home: self.path(), options: Options::OfHome, patience }
     }

@@ -127,7 +127,7 @@ fn a_certificate_that_gpg_does_not_find_makes_nobody_a_stranger() {
     let ours = home.key("ours <ours@example.org>", &[]);
     let keyring = Keyring::open(home.path(), &ours, &[]).unwrap();
     let good = home.clear_sign(&ours, "text\n", &[]);
-    std::fs::remove_file(keyring.private_home().join("pubring.kbx")).unwrap();
+    std::fs::remove_file(keyring.private_home().path().join("pubring.kbx")).unwrap();
     assert!(
         matches!(state_of(&keyring, &good)[..], [SignatureState::NotChecked(_)]),
         "{:?}",
@@ -144,8 +144,8 @@ fn a_gpg_that_verifies_for_ever_is_ended() {
     let good = home.clear_sign(&ours, "text\n", &[]);
     let began = std::time::Instant::now();
     // a writer that never comes
-    let settings = keyring.private_home().join("gpg.conf");
-    let pipe = keyring.private_home().join("pipe");
+    let settings = keyring.private_home().path().join("gpg.conf");
+    let pipe = keyring.private_home().path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut file = std::fs::OpenOptions::new().append(true).open(settings).unwrap();
     writeln!(file, "keyring {}", pipe.display()).unwrap();

@@ -216,7 +216,8 @@ impl<'keyring> Verifier<'keyring> {
         match std::mem::replace(&mut self.quick, Quick::NotStarted) {
             Quick::Running(gpg) => Some(gpg),
             Quick::NotStarted | Quick::Doubted => {
-                let started = Multifile::start(&super::program(&self.context)?, self.keyring.private_home());
+                let home = self.keyring.private_home();
+                let started = Multifile::start(home.program(), home.path());
                 started.inspect_err(|error| log::debug!("gpg --verify-files cannot be started: {error}")).ok()
             }
             Quick::Useless => {
