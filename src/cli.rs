@@ -148,6 +148,9 @@ pub enum HeldCommand {
     },
     /// Give them up: remove them for good
     Drop {
+        /// Only say what would be removed
+        #[arg(short, long)]
+        pretend: bool,
         /// Their names or paths, as `held list` shows them
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
@@ -183,7 +186,9 @@ impl Command {
             | Command::Rekey { pretend: true }
             | Command::Sign { pretend: true, .. }
             | Command::Index { pretend: true, .. }
-            | Command::Held { command: Some(HeldCommand::Retry { pretend: true, .. }) } => Mode::Pretend,
+            | Command::Held {
+                command: Some(HeldCommand::Retry { pretend: true, .. } | HeldCommand::Drop { pretend: true, .. }),
+            } => Mode::Pretend,
             _ => Mode::Real,
         }
     }

@@ -74,6 +74,14 @@ pub(crate) enum Error {
         /// The name or path as it was given.
         name: String,
     },
+    /// A name of several held packages, where one is to be removed for good.
+    #[error("{name} is the name of more than one held package; say which: {builds}")]
+    HeldMoreThanOnce {
+        /// The name or path as it was given.
+        name: String,
+        /// What else they are called.
+        builds: String,
+    },
 }
 
 /// How a command is run.

@@ -239,6 +239,9 @@ impl Text<'_> {
                 OutcomeKind::Restored => format!("{} {name}", self.verb("brought back", "would bring back")),
                 OutcomeKind::Signed => format!("{} {name}", self.verb("signed", "would sign")),
                 OutcomeKind::Skipped if self.is_asked_for() && package.is_failure() => continue,
+                OutcomeKind::Skipped if matches!(package.reason, Some(Reason::GivenUp)) => {
+                    format!("{} {name} ({})", self.verb("gave up", "would give up"), package.path)
+                }
                 OutcomeKind::Skipped => format!("left alone {name}: {}", reason_of(package)),
                 OutcomeKind::Held | OutcomeKind::Exposed | OutcomeKind::Foreign => continue,
             };
@@ -283,7 +286,8 @@ impl Text<'_> {
                 let given_up =
                     report.packages.iter().filter(|package| matches!(package.reason, Some(Reason::GivenUp))).count();
                 if given_up > 0 {
-                    self.line(Level::Info, &plural(given_up, "held package given up", "held packages given up"));
+                    let packages = plural(given_up, "held package", "held packages");
+                    self.line(Level::Info, &format!("{packages} {}", self.verb("given up", "to be given up")));
                 }
                 self.signed_again();
             }

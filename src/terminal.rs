@@ -197,7 +197,7 @@ fn execute(cli: &Cli, interrupt: &Interrupt, bar: &Bar, looks: &Looks) -> Result
         Command::Held { command: Some(HeldCommand::Retry { names, .. }) } => {
             Answer::Report(held::retry(&run(mode), names))
         }
-        Command::Held { command: Some(HeldCommand::Drop { names }) } => {
+        Command::Held { command: Some(HeldCommand::Drop { names, .. }) } => {
             Answer::Report(held::give_up(&run(mode), names))
         }
         Command::Rekey { .. } => Answer::Report(rekey::rekey(&run(mode))),

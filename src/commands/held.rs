@@ -17,7 +17,7 @@ use crate::portage::index::{Entry, PackageIndex};
 use crate::portage::names::{BuildId, PkgPath, SUFFIX};
 use crate::portage::updates::{Selection, UpdateSet};
 use crate::report::{Report, Status};
-use crate::resign::{History, Job, Purpose, Settled, Source};
+use crate::resign::{History, Job, Purpose, Source};
 
 /// `held list`: what is held, since when, and why; all of it, or the packages of these names or paths.
 #[must_use]
@@ -95,7 +95,7 @@ fn try_again(run: &Run<'_>, names: &[String], account: &mut Account) -> Result<(
     ended
 }
 
-/// `held drop`: gives held packages up, by the names or paths that `held list` shows.
+/// `held drop`: gives held packages up, by the names or paths that `held list` shows; each name must be that of one.
 #[must_use]
 pub(crate) fn give_up(run: &Run<'_>, names: &[String]) -> Report {
     let mut account = Account::new("held", run.mode);
@@ -107,18 +107,19 @@ pub(crate) fn give_up(run: &Run<'_>, names: &[String]) -> Report {
 
 fn drop_held(run: &Run<'_>, names: &[String], account: &mut Account) -> Result<(), Error> {
     let Some(pkgdir) = run.pkgdir()?.filter(Pkgdir::has_state) else { return chosen(&[], names).map(drop) };
+    if run.mode == Mode::Pretend {
+        account.add(chosen_one_by_one(&Reader::new(&pkgdir)?.records()?, names)?.iter().map(given_up));
+        return Ok(());
+    }
     let mut store = run.open_store(&pkgdir)?;
     let held: Vec<Record> = store.records().into_iter().cloned().collect();
-    let ended = match chosen(&held, names) {
+    let ended = match chosen_one_by_one(&held, names) {
         Ok(records) => {
             if let Some((net, given_up)) = net::given_up(&store.reader(), &records) {
                 net.forget(&given_up)?;
             }
             store.release_for_good(records.iter().map(|record| &record.held))?;
-            for record in records {
-                let dropped = Outcome { kind: OutcomeKind::Skipped, reason: Some(Reason::GivenUp), ..outcome(&record) };
-                account.add_round(vec![Settled { history: History::HeldBefore, outcome: dropped, held: None }]);
-            }
+            account.add(records.iter().map(given_up));
             Ok(())
         }
         Err(error) => Err(error),
@@ -136,6 +137,18 @@ fn chosen(held: &[Record], names: &[String]) -> Result<Vec<Record>, Error> {
     }
     let is_chosen = |record: &&Record| names.is_empty() || names.iter().any(|name| is_called(record, name));
     Ok(held.iter().filter(is_chosen).cloned().collect())
+}
+
+/// The same where a name may not mean more than its user thinks of: the held copies may be the only ones.
+fn chosen_one_by_one(held: &[Record], names: &[String]) -> Result<Vec<Record>, Error> {
+    for name in names {
+        let builds = held.iter().filter(|record| is_called(record, name) && record.held.as_str() != name);
+        let builds: Vec<&str> = builds.map(|record| record.held.as_str()).collect();
+        if builds.len() > 1 {
+            return Err(Error::HeldMoreThanOnce { name: name.clone(), builds: builds.join(", ") });
+        }
+    }
+    chosen(held, names)
 }
 
 fn is_called(record: &Record, name: &str) -> bool {
@@ -157,6 +170,10 @@ fn outcome(record: &Record) -> Outcome {
         since: Some(record.since),
         size: Some(record.size),
     }
+}
+
+fn given_up(record: &Record) -> Outcome {
+    Outcome { kind: OutcomeKind::Skipped, reason: Some(Reason::GivenUp), ..outcome(record) }
 }
 
 impl Run<'_> {

@@ -186,9 +186,10 @@ fn a_first_signature_is_told() {
 
 #[test]
 fn held_packages_are_listed_and_given_up() {
-    let given_up = outcome("held", OutcomeKind::Skipped, Some(Reason::GivenUp));
+    let given_up = || vec![outcome("held", OutcomeKind::Skipped, Some(Reason::GivenUp))];
     all_ways("held-none", &report("held", Mode::Real, Vec::new()));
-    all_ways("held-given-up", &report("held", Mode::Real, vec![given_up]));
+    all_ways("held-given-up", &report("held", Mode::Real, given_up()));
+    all_ways("held-to-be-given-up", &report("held", Mode::Pretend, given_up()));
 }
 
 #[test]

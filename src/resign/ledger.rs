@@ -128,9 +128,11 @@ impl<'run> Ledger<'run> {
             Committed::Done if self.purpose == Purpose::Sign => (OutcomeKind::Signed, None),
             Committed::Done => (OutcomeKind::Resigned, None),
             // there is no next round
-            Committed::Changed if self.purpose == Purpose::Sign => {
+            Committed::Changed if self.purpose != Purpose::Updates => {
                 (OutcomeKind::Skipped, Some(Reason::ChangedMeanwhile))
             }
+            // nor for this one: what lies in its place is another package now
+            Committed::Changed if job.history == History::HeldBefore => self.keep(job, Reason::ChangedMeanwhile),
             // the next round takes it up again; a backup of bytes that are there no more is of no use
             Committed::Changed => return release_outdated(self.store, job),
             Committed::Gone => self.keep(job, Reason::Gone),

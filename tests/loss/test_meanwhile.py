@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from tests.lab import assert_all_verify, assert_index_agrees, package
-from tests.lab.moment import while_signing
+from tests.lab.moment import sign_with, while_signing
 from tests.lab.promise import Builds, assert_promised, assert_saved, run_to_its_end
 
 from .scene import NAMES, both_layouts, five, where
@@ -92,3 +92,34 @@ def test_interrupted_between_two_rounds(lab, layout):
         path for path, outcome in ended.outcomes if outcome == "resigned"
     }, ended.result
     assert_promised(prefix, builds, ended)
+
+
+@both_layouts
+def test_touched_while_it_is_brought_back(lab, layout):
+    """`held retry` has one round: what is changed in it is told of, and stays held."""
+    prefix = five(lab, layout)
+    builds = Builds(prefix)
+    sign_with(prefix, "/bin/false")
+    prefix.resign("apply", check=1)
+    while_signing(prefix, f"sleep 0.02; touch {prefix.pkgdir / where(layout, 'three')}", times=10_000)
+    ended = run_to_its_end(prefix, "held", "retry")
+    assert ended.status == 1 and (where(layout, "three"), "held") in ended.outcomes, ended.result
+    assert not builds.missing(prefix), ended.result
+    sign_with(prefix, None)
+    assert_saved(prefix, builds, "apply")
+
+
+@both_layouts
+def test_touched_while_it_is_signed_with_a_new_key(lab, layout):
+    """`rekey` has one round: what is changed in it is told of."""
+    prefix = five(lab, layout)
+    old, new = prefix.key, lab.new_key(who="new")
+    new.gpg("--import", stdin=old.public().encode())
+    prefix.key = new
+    prefix.variables["BINPKG_GPG_SIGNING_KEY_MIGRATION"] = f"{old.fingerprint}={new.fingerprint}"
+    path = where(layout, "three")
+    while_signing(prefix, f"sleep 0.02; touch {prefix.pkgdir / path}", times=10_000)
+    ended = run_to_its_end(prefix, "rekey")
+    told = {package["path"]: package.get("reason") for package in ended.answer["packages"]}
+    assert ended.status == 1 and "while it was being signed" in (told[path] or {}).get("text", ""), ended.result
+    assert set(told) == {where(layout, name) for name in NAMES}, ended.result

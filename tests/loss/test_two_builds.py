@@ -177,3 +177,26 @@ def test_a_name_that_was_built_again_while_its_old_build_is_held(lab, layout):
     assert_promised(prefix, second, run)
     assert_all_verify(prefix)
     assert_index_agrees(prefix)
+
+
+@both_layouts
+def test_a_name_of_two_gives_neither_up(lab, layout):
+    """`held drop` takes one at a time: a name that both have is refused, and what else they are called is said."""
+    prefix, first, second = two_held(lab, layout)
+    held = [path.removeprefix(".binpkg-resign/held/") for path in held_files(prefix) if "/three-1" in path]
+    before = everywhere(prefix)
+    for name in ("app-misc/three-1", where(layout, "three")):
+        for words in (["drop", name], ["drop", "-p", name]):
+            said = prefix.resign("held", *words, check=2)
+            assert all(path in said.err for path in held), said
+    assert everywhere(prefix) == before
+    would = prefix.resign("held", "drop", "-p", held[0]).out
+    assert "would give up" in would and "to be given up" in would, would
+    assert everywhere(prefix) == before
+    prefix.resign("held", "drop", held[0])
+    left = everywhere(prefix)
+    assert len(left) == len(before) - 1 and set(left) < set(before)
+    assert held[1] in {path.removeprefix(".binpkg-resign/held/") for path in held_files(prefix)}
+    assert len(first.missing(prefix) | second.missing(prefix)) == 1
+    both = [path.removeprefix(".binpkg-resign/held/") for path in held_files(prefix)][:2]
+    assert prefix.resign_json("held", "drop", *both)["counts"]["skipped"] == 2
