@@ -19,6 +19,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
+from benches.growth import part_growth, synthetic_index  # noqa: E402
 from benches.incident import part_incident  # noqa: E402
 from benches.limits import agent_limit, bare_command  # noqa: E402
 from benches.measure import ROWS, SHARED, measured, row, timed  # noqa: E402
@@ -50,23 +51,6 @@ def hook_environment(prefix):
     code = "import portage,json,sys; json.dump(dict(portage.settings.environ()), sys.stdout)"
     out = prefix.run(prefix.session.venv(prefix.portage) / "bin/python", "-c", code).out
     return prefix.environment() | json.loads(out)
-
-
-def synthetic_index(prefix, count):
-    """An index of many packages that no update concerns, in the size of real entries."""
-    header = (prefix.pkgdir / "Packages").read_text().split("\n\n", 1)[0]
-    lines = [f"PACKAGES: {count}" if line.startswith("PACKAGES:") else line for line in header.splitlines()]
-    depend = " ".join(f">=dev-libs/library{n}-1.{n}:0/{n}=[abi_x86_64(-)]" for n in range(25))
-    with open(prefix.pkgdir / "Packages", "w") as file:
-        file.write("\n".join(lines) + "\n\n")
-        for number in range(count):
-            file.write(
-                f"BDEPEND: app-arch/unzip virtual/pkgconfig >=dev-build/ninja-1.8\nBUILD_ID: 1\nBUILD_TIME: 1700000000\n"
-                f"CPV: app-misc/pkg{number:06}-1.2.3\nDEFINED_PHASES: compile configure install\nDEPEND: {depend}\nEAPI: 8\n"
-                f"IUSE: abi_x86_64 doc test +ssl\nKEYWORDS: amd64\nLICENSE: GPL-2\nMD5: {number:032x}\n"
-                f"PATH: app-misc/pkg{number:06}/pkg{number:06}-1.2.3-1.gpkg.tar\nRDEPEND: {depend}\nSHA1: {number:040x}\n"
-                f"SIZE: 20480\nUSE: abi_x86_64 ssl\nMTIME: 1700000000\nREPO: gentoo\n\n"
-            )
 
 
 def part_noop(lab, options):
@@ -122,17 +106,6 @@ def part_sign(lab, options):
         deletion *= count / some
         assert not files_of(prefix.pkgdir)
         row(algorithm, "Portage, deleting them" + (f" (from {some})" if some < count else ""), deletion)
-
-
-def part_growth(lab, options):
-    print("Growth with the number of packages concerned (ed25519)")
-    base = None
-    for count in (100, 400, 1600):
-        prefix = make_prefix(lab, count)
-        seconds, _, status = measured(["binpkg-resign", "--prefix", prefix.path, "apply"], prefix.environment())
-        assert status == 0
-        base = base or seconds / count
-        row("growth", f"{count} packages", seconds, f"{seconds / count * 1000:.1f} ms a package, {seconds / count / base:.2f} of the first")
 
 
 def part_large(lab, options):
