@@ -190,7 +190,7 @@ pub(crate) enum Reason {
     Interrupted,
     /// Its user has given it up.
     GivenUp,
-    /// A run is under way that will decide.
+    /// No run has said why: one is under way, or was cut short, or the journal is lost.
     UnderWay,
     /// What an earlier run said.
     Remembered(Remark),
@@ -309,7 +309,9 @@ impl fmt::Display for Reason {
             }
             Reason::Interrupted => f.write_str("the run was interrupted before its turn"),
             Reason::GivenUp => f.write_str("given up"),
-            Reason::UnderWay => f.write_str("a run is under way"),
+            Reason::UnderWay => f.write_str(
+                "no run has said why: one is under way, or was cut short; `binpkg-resign held retry` goes on with it",
+            ),
             Reason::Remembered(remark) => f.write_str(&remark.text),
         }
     }

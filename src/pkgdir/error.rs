@@ -58,8 +58,12 @@ pub(crate) enum PkgdirError {
         /// The file.
         path: PathBuf,
     },
-    /// Our own folder is not ours, and cannot be moved aside.
-    #[error("{} was made or can be changed by somebody else, and a new one cannot be put in its place; move it away", path.display())]
+    /// Our own folder is not ours, and cannot be moved aside, or every new one is not, either.
+    #[error(
+        "{} was made or can be changed by somebody else, and a new one cannot be put in its place; move it away, and see that \
+         the filesystem keeps owners and modes (CIFS and NFS with root_squash may not)",
+        path.display()
+    )]
     NotOurs {
         /// The folder.
         path: PathBuf,

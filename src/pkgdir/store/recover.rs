@@ -3,6 +3,7 @@
 //! it has a second name, or where the note of a batch says that all that was made of it is in place.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::FileType;
 
@@ -216,8 +217,11 @@ impl Store {
 /// A record of a held file of which no journal speaks; none where its name is not one of ours.
 pub(super) fn unrecorded(state: &State, held: PkgPath) -> Option<Record> {
     let path = path_of_held(&held)?;
-    let size = open_held(state, &held).ok()?.identity.size();
-    let (cpv, build_id, since, reason, updates, entry) = (None, None, 0, None, Vec::new(), String::new());
+    let opened = open_held(state, &held).ok()?;
+    let size = opened.identity.size();
+    // its last change of name
+    let since = opened.file.metadata().ok().and_then(|facts| u64::try_from(facts.ctime()).ok()).unwrap_or_default();
+    let (cpv, build_id, reason, updates, entry) = (None, None, None, Vec::new(), String::new());
     Some(Record { path, held, cpv, build_id, size, since, reason, updates, entry })
 }
 

@@ -16,6 +16,8 @@ const HELD: &str = "held";
 const STAGED: &str = "staged";
 /// How many folders that are not ours are moved aside, at the most, in one run and in all.
 const ASIDE_LIMIT: usize = 100;
+/// How often a folder is made that then is not ours: by somebody who is faster, or by a filesystem that knows of no owners.
+const MAKING_LIMIT: usize = 3;
 
 /// Our folder, open.
 #[derive(Debug)]
@@ -36,16 +38,25 @@ impl State {
         }
     }
 
-    /// Opens it, and makes it where it is not there. One that is not ours is moved aside, never removed.
+    /// Opens it, and makes it where it is not there. One that is not ours and has something in it is moved aside, never removed.
     pub(super) fn open(pkgdir: &Pkgdir) -> Result<State, PkgdirError> {
         let path = pkgdir.path().join(STATE_FOLDER);
+        let mut made = 0;
         for number in 0..ASIDE_LIMIT {
             match open_ours(&pkgdir.folder, STATE_FOLDER)? {
                 Found::Ours(folder) => return Ok(State { folder }),
+                Found::Nothing if made == MAKING_LIMIT => break,
                 Found::Nothing => match pkgdir.folder.make_folder(STATE_FOLDER, Mode::RWXU) {
                     Err(PkgdirError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-                    made => made?,
+                    done => {
+                        done?;
+                        made += 1;
+                    }
                 },
+                // there is nothing in it
+                Found::NotOurs if pkgdir.folder.remove_folder(STATE_FOLDER).is_ok() => {
+                    log::error!("{} {NOT_OURS}; it was empty, and was removed", path.display());
+                }
                 Found::NotOurs => {
                     let aside = format!("{STATE_FOLDER}.not-ours.{}", number + 1);
                     match pkgdir.folder.rename_new(STATE_FOLDER, &pkgdir.folder, &aside) {
@@ -161,5 +172,38 @@ fn remove_empty_folders(folder: &Folder) {
             }
             let _ = folder.remove_folder(&name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// CIFS and the like give every folder the owner and mode that they were mounted with.
+    #[test]
+    fn a_filesystem_without_owners_gets_no_heap_of_folders() {
+        let top = tempfile::tempdir().unwrap();
+        let pkgdir = Pkgdir::open(top.path()).unwrap().unwrap();
+        let (state, ended) = (top.path().join(STATE_FOLDER), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !ended.load(Ordering::Relaxed) {
+                        let _ = std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755));
+                    }
+                });
+            }
+            for _ in 0..5000 {
+                if let Err(error) = State::open(&pkgdir) {
+                    assert!(error.to_string().contains("CIFS"), "{error}");
+                }
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
+        let aside = std::fs::read_dir(top.path()).unwrap().count();
+        assert!(aside <= 2, "{aside} folders");
     }
 }
