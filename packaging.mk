@@ -33,7 +33,9 @@ install:
 	install -m 644 doc/*.md $(ROOTED)$(DOCDIR)/doc
 	set -e; filled=$$(mktemp -d); trap 'rm -r "$$filled"' EXIT; \
 	hooks/fill-in $(EPREFIX)$(PREFIX)/bin/binpkg-resign $$filled; \
-	install -D -m 755 $$filled/postsync.d/50-binpkg-resign $(HOOK); \
+	if test -e $(HOOK) && { ! test -x $(HOOK) || test "$$(sed -n 2p $(HOOK))" = 'exit 0'; }; then \
+		echo '$(HOOK) is switched off, and stays as it is.'; \
+	else install -D -m 755 $$filled/postsync.d/50-binpkg-resign $(HOOK); fi; \
 	install -m 644 $$filled/binpkg-resign.service $$filled/binpkg-resign.timer $(ROOTED)$(UNITDIR); \
 	install -m 644 $$filled/binpkg-resign.cron $$filled/eix-sync.conf $$filled/post_emerge $(ROOTED)$(DOCDIR)/examples
 
@@ -41,6 +43,7 @@ uninstall:
 	rm -f $(ROOTED)$(PREFIX)/bin/binpkg-resign $(HOOK) $(MAN_PAGE) $(UNITS)
 	rm -f $(BASH_COMPLETION) $(FISH_COMPLETION) $(ZSH_COMPLETION)
 	rm -rf $(ROOTED)$(DOCDIR)
+	@echo 'What is held, the safety net and /var/lib/binpkg-resign stay: README.md says what to do with them.'
 
 # An overlay of the last commit, with all that emerge needs to merge from it.
 overlay:

@@ -100,12 +100,13 @@ pub enum Command {
         pretend: bool,
     },
     /// Sign packages that nobody has signed yet; what is signed is vouched for
+    #[command(group = clap::ArgGroup::new("wanted").args(["all", "names"]).required(true))]
     Sign {
         /// Say which packages would be signed; write nothing and sign nothing
         #[arg(short, long)]
         pretend: bool,
         /// Every unsigned package of the index
-        #[arg(long, required_unless_present = "names", conflicts_with = "names")]
+        #[arg(long)]
         all: bool,
         /// Packages (category/name-version, with or without build id), or their files
         #[arg(value_name = "PACKAGE", value_hint = ValueHint::FilePath)]

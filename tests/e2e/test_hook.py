@@ -29,7 +29,7 @@ def test_it_passes_the_exit_status_on(tmp_path):
         stub(tmp_path, status)
         result = run([HOOK], base_environment(f"{tmp_path}:/usr/bin:/bin"), check=status)
         assert result.out == "called: apply\n"
-        assert ("expected" in result.err) == (status != 0), result
+        assert ("safe all the same" in result.err) == (status != 0), result
     assert result.err.count("\n") == 2
 
 
@@ -80,7 +80,7 @@ def test_it_says_beforehand_what_portage_will_print(lab):
         # what Portage says goes to both streams, the hook's to one
         assert f'"{phrase}"' in result.err, result
         assert result.text.count(phrase) > 1, result
-    ours, _, rest = result.err.partition("`binpkg-resign held` shows them")
+    ours, _, rest = result.err.partition("see what is said above")
     assert "Spawn failed for" not in ours and REMOVED not in ours.replace(f'"{REMOVED}"', ""), result
 
 

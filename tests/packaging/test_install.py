@@ -161,7 +161,8 @@ def test_installed_hook_saves_packages(template):
     assert_all_verify(prefix)
     assert_portage_finds_nothing(prefix)
 
-    prefix.emerge("--unmerge", "--quiet", ATOM, env=without)
+    unmerged = prefix.emerge("--unmerge", ATOM, env=without)
+    assert "PKGDIR/.binpkg-resign" in unmerged.text and "binpkg-resign-net" in unmerged.text, "pkg_postrm says nothing"
     left = sorted(str(file.relative_to(prefix.path)) for file in prefix.path.rglob("*binpkg-resign*") if file.is_file())
     assert [name for name in left if name.split("/")[0] in ("usr", "etc") and "repos.conf" not in name] == []
     prefix.sync(env=without)
@@ -189,6 +190,41 @@ def test_a_hook_that_was_switched_off(template):
     assert hook.exists() and not (prefix.path / "usr/bin/binpkg-resign").exists()
     said = prefix.sync(env=without)
     assert said.err.count("is not installed") == 1 and str(hook) in said.err, said
+
+
+def test_a_hook_without_executable_bits_stays_without(template):
+    """The other way of switching it off: a new version has the same bytes, and Portage would put them in its place."""
+    prefix = template.clone()
+    without = {"PATH": without_program(prefix)}
+    prefix.emerge("--oneshot", "--nodeps", ATOM, env=without)
+    hook = prefix.path / HOOK
+    assert hook.stat().st_mode & 0o777 == 0o755
+    hook.chmod(0o644)
+    prefix.emerge("--oneshot", "--nodeps", ATOM, env=without)
+    assert hook.stat().st_mode & 0o777 == 0o644 and not list(hook.parent.glob("._cfg*"))
+    publish(prefix)
+    assert REMOVED in prefix.sync(env=without).text
+
+
+@pytest.mark.parametrize("how", ["chmod -x", "exit 0"])
+def test_make_install_leaves_a_hook_off(lab, how):
+    """Whoever has switched it off is told, and finds it so."""
+    destination = lab.directory()
+    make_install(destination)
+    hook = destination / HOOK
+    hook.write_text(hook.read_text() + "# of an older version\n")
+    make_install(destination)
+    text = hook.read_text()
+    assert "older" not in text
+    if how == "chmod -x":
+        hook.chmod(0o644)
+    else:
+        hook.write_text(text.replace("\n", "\nexit 0\n", 1))
+    before = hook.read_text(), hook.stat().st_mode
+    said = make_install(destination)
+    assert f"{hook} is switched off, and stays as it is." in said.out.splitlines(), said
+    assert (hook.read_text(), hook.stat().st_mode) == before, said
+    assert "README.md" in make_install(destination, target="uninstall").text and not hook.exists()
 
 
 def test_without_the_package_packages_are_lost(template):

@@ -108,14 +108,39 @@ src_install() {
 	docompress -x /usr/share/doc/${PF}
 }
 
+pkg_preinst() {
+	# a hook that was switched off by chmod -x has the bytes of the new one, and is no case for config protection
+	local hook=etc/portage/postsync.d/50-${PN}
+	if [[ -e ${EROOT}/${hook} && ! -x ${EROOT}/${hook} ]]; then
+		chmod -x "${ED}/${hook}" || die
+	fi
+}
+
 pkg_postinst() {
+	local replaced
+	for replaced in ${REPLACING_VERSIONS}; do
+		if ver_test "${replaced}" -lt 0.2.0; then
+			elog "New: a safety net of hard links beside PKGDIR, from which comes back what Portage"
+			elog "removed while no hook ran. Whatever is deleted from PKGDIR needs its disk space"
+			elog "until the next run of ${PN}; BINPKG_RESIGN_NET=no in make.conf switches it off."
+		fi
+	done
 	[[ ${REPLACING_VERSIONS} ]] && return
 
 	elog "The hook is active: it runs with every emerge --sync from now on, and does nothing"
 	elog "unless binary packages are signed here. To see whether all is set up for it, run:"
 	elog "    binpkg-resign doctor"
-	elog "To switch it off, make \"exit 0\" the second line of"
+	elog "To switch it off, take its executable bits away, or make \"exit 0\" the second line of"
 	elog "    ${EROOT}/etc/portage/postsync.d/50-binpkg-resign"
-	elog "If you sync in other ways than by emerge --sync, read"
+	elog "If you sync in other ways than by emerge --sync, or have sync-webrsync-delta on, read"
 	elog "    ${EROOT}/usr/share/doc/${PF}/doc/syncing.md"
+}
+
+pkg_postrm() {
+	[[ ${REPLACED_BY_VERSION} ]] && return
+
+	elog "These are left, and may be the only copies of packages, below and beside PKGDIR:"
+	elog "    PKGDIR/.binpkg-resign          held packages"
+	elog "    .NAME.binpkg-resign-net        the safety net, NAME being that of PKGDIR"
+	elog "and in ${EROOT}/var/lib/binpkg-resign what runs have remembered."
 }
