@@ -23,10 +23,11 @@
 //! | [`plan`](mod@plan) | what Portage's pass would do, to a fixed point | nothing | [`plan::Plan`] |
 //! | [`portage`] | what Portage's own files mean: settings, updates, atoms, index, names of packages and keys | the configuration, the repositories and Portage's mtimedb, read-only | settings, updates, [`portage::names::PkgPath`], [`portage::fingerprint::Fingerprint`] |
 //!
-//! A room imports only from rooms below it in this list, or beside it within its group; [`interrupt`], [`progress`] and [`start`] are for all of them.
+//! A room imports only from rooms below it in this list, or beside it within its group; [`interrupt`], [`progress`] and [`children`] are for all of them.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod children;
 pub mod cli;
 mod commands;
 mod interrupt;
@@ -38,5 +39,4 @@ pub mod portage;
 pub mod progress;
 mod report;
 mod resign;
-mod start;
 pub mod terminal;

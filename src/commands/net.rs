@@ -201,7 +201,7 @@ pub(super) fn given_up(reader: &Reader, records: &[Record]) -> Option<(Net, Vec<
     Some((net, given_up))
 }
 
-/// A time of change, in seconds and nanoseconds since the epoch.
+/// Seconds and nanoseconds since the epoch.
 type Time = (i64, i64);
 
 /// What there is to be known of update lines.
@@ -236,7 +236,7 @@ impl Evidence<'_> {
 }
 
 /// When a file came into being here, and its mtime in seconds; none where the filesystem does not tell. Other than the
-/// time of change, that does not move when a file gets another owner or a further link.
+/// mtime, that does not move when a file gets another owner or a further link.
 fn born(file: &Path) -> Option<(Time, i64)> {
     let facts = rustix::fs::statx(CWD, file, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME).ok()?;
     let known = StatxFlags::from_bits_retain(facts.stx_mask).contains(StatxFlags::BTIME);

@@ -46,7 +46,7 @@ pub use verify::{Signature, SignatureState, Verifier, VerifyError};
 /// An OpenPGP context for the gpg home `home`, that reads no network and changes no trust.
 fn context(home: &std::path::Path) -> Result<gpgme::Context, gpgme::Error> {
     // it asks gpg for its version
-    let _starts = crate::start::GpgmeStarts::begin();
+    let _starts = crate::children::GpgmeStarts::begin();
     let mut context = gpgme::Context::from_protocol(gpgme::Protocol::OpenPgp)?;
     context.set_engine_home_dir(home.as_os_str().as_encoded_bytes())?;
     context.set_offline(true);

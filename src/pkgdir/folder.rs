@@ -52,7 +52,7 @@ impl Identity {
         self.size
     }
 
-    /// The time of change, in whole seconds since the epoch.
+    /// The time of the last change of its bytes (mtime), in whole seconds since the epoch.
     #[must_use]
     pub(crate) fn mtime(&self) -> i64 {
         self.mtime
@@ -63,7 +63,7 @@ impl Identity {
         self.ino
     }
 
-    /// What tells it apart, to be written down: device, inode, size, time of change in seconds and nanoseconds.
+    /// What tells it apart, to be written down: device, inode, size, mtime in seconds and nanoseconds.
     pub(super) fn numbers(&self) -> [i128; 5] {
         [self.dev.into(), self.ino.into(), self.size.into(), self.mtime.into(), self.mtime_nsec.into()]
     }

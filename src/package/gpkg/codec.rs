@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{Compression, GpkgError};
-use crate::start::start;
+use crate::children::start;
 
 /// Portage's command lines (`portage.util.compression_probe._compressors`): to pack, to unpack, and to unpack where that
 /// one turns out empty.

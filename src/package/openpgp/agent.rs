@@ -15,7 +15,7 @@ pub(super) fn ask(home: &Path, commands: &[&str]) -> Option<String> {
     let mut command = Command::new("gpg-connect-agent");
     command.arg("--homedir").arg(home).arg("--no-autostart").args(commands).arg("/bye");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = crate::start::start(&mut command).ok()?;
+    let mut child = crate::children::start(&mut command).ok()?;
     let patience = Patience::new(LIMIT, std::sync::Arc::default());
     let talk = converse(&mut child, std::io::empty(), 1 << 16, &patience).ok()?;
     (talk.ended == Ended::ByItself).then(|| String::from_utf8_lossy(&talk.out).into_owned())

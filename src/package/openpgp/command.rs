@@ -121,7 +121,7 @@ impl SigningCommand {
                 command.process_group(0);
             }
         }
-        let mut child = crate::start::start(&mut command).map_err(failed)?;
+        let mut child = crate::children::start(&mut command).map_err(failed)?;
         let talk = converse(&mut child, data, OUTPUT_LIMIT, &self.patience).map_err(failed)?;
         match talk.ended {
             // Ctrl-C ends what runs on the terminal, too

@@ -130,7 +130,7 @@ impl Gpg<'_> {
         ]);
         command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_remove("GPG_TTY").envs(plain_words(std::env::vars_os())).env_remove("LC_ALL").process_group(0);
-        let mut child = crate::start::start(&mut command).map_err(failed)?;
+        let mut child = crate::children::start(&mut command).map_err(failed)?;
         let talk = converse(&mut child, input, OUTPUT_LIMIT, self.patience).map_err(failed)?;
         match talk.ended {
             Ended::ByItself => Ok(answer(talk)),

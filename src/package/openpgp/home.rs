@@ -9,7 +9,7 @@ use super::key_error::KeyError;
 
 /// The gpg that gpgme runs.
 pub(super) fn program() -> Result<PathBuf, KeyError> {
-    let _starts = crate::start::GpgmeStarts::begin();
+    let _starts = crate::children::GpgmeStarts::begin();
     let context = gpgme::Context::from_protocol(gpgme::Protocol::OpenPgp)
         .map_err(|source| KeyError::Engine { source: source.into() })?;
     let path = context.engine_info().path().ok().map(PathBuf::from);

@@ -47,7 +47,7 @@ impl Multifile {
         command.args(["--batch", "--no-tty", "--disable-dirmngr", "--no-auto-key-retrieve", "--trust-model", "always"]);
         command.args(["--status-fd", "1", "--exit-on-status-write-error", "--verify-files"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut gpg = crate::start::start(&mut command)?;
+        let mut gpg = crate::children::start(&mut command)?;
         match (gpg.stdin.take(), gpg.stdout.take()) {
             (Some(names), Some(status)) => Ok(Multifile { gpg, names, status: BufReader::new(status), pipe }),
             _ => Err(io::Error::other("gpg has no pipes")),

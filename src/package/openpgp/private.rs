@@ -176,7 +176,7 @@ impl Drop for PrivateHome {
         command.arg("--homedir").arg(self.path()).args(["--kill", "keyboxd"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let patience = Patience::new(Duration::from_secs(5), std::sync::Arc::default());
-        let ended = crate::start::start(&mut command)
+        let ended = crate::children::start(&mut command)
             .and_then(|mut child| converse(&mut child, std::io::empty(), 4096, &patience));
         if let Err(error) = ended {
             log::debug!("gpgconf cannot end the keyboxd of {}: {error}", self.path().display());

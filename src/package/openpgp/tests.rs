@@ -308,7 +308,7 @@ fn no_verification_waits_for_a_command_that_is_started_meanwhile() {
             let mut waiting = Vec::new();
             while others.load(std::sync::atomic::Ordering::Relaxed) && waiting.len() < 1000 {
                 let mut command = Command::new("cat");
-                waiting.push(crate::start::start(command.stdin(Stdio::piped()).stdout(Stdio::null())).unwrap());
+                waiting.push(crate::children::start(command.stdin(Stdio::piped()).stdout(Stdio::null())).unwrap());
             }
             while others.load(std::sync::atomic::Ordering::Relaxed) {
                 std::thread::yield_now();

@@ -9,8 +9,8 @@ use super::multifile::Multifile;
 use super::packet::maker_of;
 use super::plain::{self, Class, ClearSigned, Good};
 use super::watchdog::Watchdog;
+use crate::children::GpgmeStarts;
 use crate::portage::fingerprint::KeyHandle;
-use crate::start::GpgmeStarts;
 
 /// Why a verification could not be carried out (not: that a signature is bad).
 #[derive(Debug, thiserror::Error)]

@@ -27,7 +27,7 @@ pub(crate) struct Ready {
     pub entry: Entry,
     /// Its size in bytes.
     pub size: u64,
-    /// Its time of change, in seconds since the epoch.
+    /// Its mtime, in seconds since the epoch.
     pub mtime: i64,
 }
 

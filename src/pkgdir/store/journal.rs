@@ -210,7 +210,7 @@ pub(super) struct CommitItem {
     pub(super) replaces: bool,
     /// The size of the new file in bytes.
     pub(super) size: u64,
-    /// Its time of change, in seconds since the epoch.
+    /// Its mtime, in seconds since the epoch.
     pub(super) mtime: i64,
     /// Its inode.
     pub(super) inode: u64,

@@ -3,7 +3,7 @@
 //!
 //! It is a folder of ours beside PKGDIR, where a mirror of PKGDIR does not carry it, or in our folder there. In it are
 //! the index as it was when the net was filled (a link, too: Portage replaces an index, it does not change one), and a
-//! list of the links. The time of change of an inode tells when its name in PKGDIR went; a reflink does not tell.
+//! list of the links. The ctime of an inode tells when its name in PKGDIR went; a reflink does not tell.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub(crate) enum NetPlace {
 /// What the net was filled from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetState {
-    /// The index: device, inode, size, time of change in seconds and nanoseconds.
+    /// The index: device, inode, size, mtime in seconds and nanoseconds.
     index: [i128; 5],
     /// When it was filled, in seconds since the epoch.
     pub(crate) filled: u64,

@@ -177,7 +177,7 @@ impl Stager {
 
 impl Staged {
     /// Makes the finished bytes last and gives the file the mode and group that Portage would. Returns its size in
-    /// bytes and its time of change in seconds since the epoch, for the index.
+    /// bytes and its mtime in seconds since the epoch, for the index.
     ///
     /// # Errors
     /// The file cannot be flushed.

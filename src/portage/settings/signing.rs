@@ -189,7 +189,8 @@ impl Settings {
         }
     }
 
-    /// `BINPKG_RESIGN_TIMEOUT`: how long one signing command may take when there is no terminal; 60 seconds unless set.
+    /// `BINPKG_RESIGN_TIMEOUT`: how long gpg may take to answer and, when there is no terminal, one signing command or the lock on
+    /// the index; 60 seconds unless set.
     ///
     /// # Errors
     /// See [`Settings::get`]; or it is no such number.
