@@ -184,6 +184,10 @@ def test_without_its_journal_everything_comes_back_from_the_files(lab, layout, j
     file = prefix.pkgdir / ".binpkg-resign/journal"
     if journal is None:
         file.unlink()
+        records = prefix.resign_json("held")["packages"]
+        times = {int(held.stat().st_ctime) for held in prefix.held.rglob("*.held*")}
+        assert records and {record["since"] for record in records} <= times, records
+        assert all("held retry" in record["reason"]["text"] for record in records), records
     else:
         file.write_text(journal)
     result = prefix.resign("held", "retry")
