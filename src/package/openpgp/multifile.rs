@@ -1,26 +1,29 @@
 //! One gpg for many signatures (`gpg --verify-files`): most of what a verification costs is gpg's start.
 //!
-//! gpg reads the name of a file from its standard input, and verifies what is in there; here it is always the same named
-//! pipe. Every message is made here, of one signature and the data that it should be over ("Signed Message", RFC 9580,
-//! section 10.3), so that nothing else can be in it.
+//! gpg reads the name of a file from its standard input, and verifies what is in there; here that is a pipe of ours, which it
+//! finds in /proc. Every message is made here, of one signature and the data that it should be over ("Signed Message",
+//! RFC 9580, section 10.3), so that nothing else can be in it.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_setfl, mknodat, open};
+use rustix::io::ioctl_fionread;
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::plain::Class;
 
 /// More than gpg ever has to say of one signature, in bytes.
 const STATUS_LIMIT: u64 = 64 << 10;
 
-/// How soon it is looked again whether gpg has opened the pipe, which it does as soon as it has announced that.
-const GLANCE: Duration = Duration::from_micros(50);
+/// How soon it is looked again whether gpg reads, which it does as soon as it has announced that.
+const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000 };
+
+/// What is written before gpg reads, in bytes, at the most: any pipe takes that at once.
+const FIRST: usize = 512;
 
 /// How long gpg is waited for to take up a message. Sequoia's gpg wants to know all names before it begins, and never does.
 const TAKING_UP: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
@@ -34,13 +37,11 @@ pub(super) struct Multifile {
     gpg: Child,
     names: ChildStdin,
     status: BufReader<ChildStdout>,
-    pipe: PathBuf,
 }
 
 impl Multifile {
     /// Starts it in a private home.
     pub(super) fn start(program: &Path, home: &Path) -> io::Result<Multifile> {
-        let pipe = make_pipe(home)?;
         let mut command = Command::new(program);
         command.arg("--homedir").arg(home);
         // what gpgme says for `super::context`
@@ -49,7 +50,7 @@ impl Multifile {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut gpg = crate::children::start(&mut command)?;
         match (gpg.stdin.take(), gpg.stdout.take()) {
-            (Some(names), Some(status)) => Ok(Multifile { gpg, names, status: BufReader::new(status), pipe }),
+            (Some(names), Some(status)) => Ok(Multifile { gpg, names, status: BufReader::new(status) }),
             _ => Err(io::Error::other("gpg has no pipes")),
         }
     }
@@ -60,12 +61,18 @@ impl Multifile {
     /// `data` cannot be read, or gpg does not come to the end of it, as with a signature that is bad: nothing is known
     /// then, and this gpg is of no more use.
     pub(super) fn verify(&mut self, signature: &[u8], class: Class, data: impl Read) -> io::Result<Vec<String>> {
-        self.names.write_all(self.pipe.as_os_str().as_bytes())?;
-        self.names.write_all(b"\n")?;
+        let (reader, message) = pipe_with(PipeFlags::CLOEXEC)?;
+        let mut message = File::from(message);
+        let (first, rest) = signature.split_at(signature.len().min(FIRST));
+        message.write_all(first)?;
+        // a name that is gone when we are: gpg would wait for ever for somebody to write to a named pipe
+        writeln!(self.names, "/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd())?;
         self.wait_until_taken_up()?;
         let mut lines = vec![self.status_line()?];
-        let mut message = self.opened_by_gpg()?;
-        message.write_all(signature)?;
+        self.wait_until_read(&reader)?;
+        // if gpg ends, nobody reads any more, and writing fails
+        drop(reader);
+        message.write_all(rest)?;
         write_literal(&message, class, data)?;
         drop(message);
         while lines.last().is_some_and(|line| line != "FILE_DONE") {
@@ -91,18 +98,16 @@ impl Multifile {
         line.map(str::to_owned).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// The pipe, once gpg has it at the other end: what is written and closed before would be gone.
-    fn opened_by_gpg(&mut self) -> io::Result<File> {
-        loop {
-            match open(&self.pipe, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
-                Ok(pipe) => {
-                    fcntl_setfl(&pipe, OFlags::empty())?;
-                    return Ok(pipe.into());
-                }
-                Err(rustix::io::Errno::NXIO) if self.gpg.try_wait()?.is_none() => std::thread::sleep(GLANCE),
-                Err(error) => return Err(error.into()),
+    /// Waits until gpg has read what the pipe holds: what is closed before it has the pipe open would be gone.
+    fn wait_until_read(&self, pipe: &OwnedFd) -> io::Result<()> {
+        while ioctl_fionread(pipe)? > 0 {
+            // between announcing a file and reading it, gpg says something only if it cannot open it, or ends
+            let more = poll(&mut [PollFd::new(self.status.get_ref(), PollFlags::IN)], Some(&GLANCE));
+            if !self.status.buffer().is_empty() || !matches!(more, Ok(0) | Err(rustix::io::Errno::INTR)) {
+                return Err(io::Error::other("gpg does not read the message"));
             }
         }
+        Ok(())
     }
 }
 
@@ -110,18 +115,6 @@ impl Drop for Multifile {
     fn drop(&mut self) {
         let _ = self.gpg.kill();
         let _ = self.gpg.wait();
-    }
-}
-
-fn make_pipe(home: &Path) -> io::Result<PathBuf> {
-    let mut number = 0;
-    loop {
-        let path = home.join(format!("message.{number}"));
-        match mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
-            Ok(()) => return Ok(path),
-            Err(rustix::io::Errno::EXIST) => number += 1,
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 

@@ -21,17 +21,17 @@ const END: &str = "-----END PGP SIGNATURE-----\n";
 pub(super) fn signature(armored: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(armored).ok()?;
     let body = text.strip_prefix(BEGIN)?.strip_suffix(END)?;
-    let (data, checksum) = match body.rsplit_once("\n=") {
-        Some((data, checksum)) => (data, Some(checksum.strip_suffix('\n')?)),
-        None => (body.strip_suffix('\n')?, None),
-    };
-    let is_base64 = |line: &str| !line.is_empty() && line.len() % 4 == 0 && line.len() <= 76;
-    if !data.split('\n').all(is_base64) || data.bytes().rev().skip(2).any(|byte| byte == b'=') {
+    // where there is none, and no padding, GnuPG before 2.4.6 takes the last line for data as well
+    let (data, checksum) = body.strip_suffix('\n')?.rsplit_once("\n=")?;
+    let digits = data.trim_end_matches('=');
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'\n');
+    let is_whole = |line: &str| !line.is_empty() && line.len() % 4 == 0 && line.len() <= 76;
+    if data.len() - digits.len() > 2 || !digits.bytes().all(is_digit) || !data.split('\n').all(is_whole) {
         return None;
     }
     let packet = packet::dearmored(armored).ok()?;
     packet::signature_packet(&packet).ok()?;
-    checksum.is_none_or(|checksum| checksum == checksum_of(&packet)).then_some(packet)
+    (checksum == checksum_of(&packet)).then_some(packet)
 }
 
 /// A clear-signed text that reads the same to everybody.
@@ -138,27 +138,32 @@ mod tests {
 
     #[test]
     fn only_one_packet_in_a_clean_armor_is_plain() {
-        let checksum = checksum_of(&[0xC2, 3, 4, 0, 0]);
-        let body = format!("{PACKET}={checksum}\n");
-        assert_eq!(signature(armored(PACKET).as_bytes()), Some(vec![0xC2, 3, 4, 0, 0]));
+        let checksum = format!("={}\n", checksum_of(&[0xC2, 3, 4, 0, 0]));
+        let body = format!("{PACKET}{checksum}");
         assert_eq!(signature(armored(&body).as_bytes()), Some(vec![0xC2, 3, 4, 0, 0]));
         // as RFC 9580 has it for no bytes at all
         assert_eq!(checksum_of(&[]), "twTO");
-        let twice = armored(PACKET).repeat(2);
+        let plain = armored(&body);
         for other in [
+            armored(PACKET),
             armored(&format!("{PACKET}=AAAA\n")),
-            armored("wgMEAADLAQA=\n"),
-            armored("wgMEAAA==\n"),
-            armored("wgME\nAA==AAA=\n"),
-            armored("wgMEAAA\n"),
-            armored("wgMEAAA= \n"),
-            armored("\nwgMEAAA=\n"),
+            armored(&format!("wgMEAADLAQA=\n={}\n", checksum_of(&[0xC2, 3, 4, 0, 0, 0xCB, 1, 0]))),
+            armored(&format!("wgMEAAA==\n{checksum}")),
+            armored(&format!("wgMEAA===\n{checksum}")),
+            armored(&format!("wgMEAAA=====\n{checksum}")),
+            armored(&format!("wgME\nAA==AAA=\n{checksum}")),
+            armored(&format!("wgMEAAA\n{checksum}")),
+            armored(&format!("wgMEAAA= \n{checksum}")),
+            armored(&format!("    \nwgMEAAA=\n{checksum}")),
+            armored(&format!("\nwgMEAAA=\n{checksum}")),
+            armored(&format!("x----{BEGIN}{body}")),
+            armored(&checksum),
             armored(""),
-            armored(PACKET).replace("\n\n", "\nComment: x\n\n"),
-            armored(PACKET).replace('\n', "\r\n"),
-            format!("x\n{}", armored(PACKET)),
-            format!("{}x", armored(PACKET)),
-            twice,
+            plain.replace("\n\n", "\nComment: x\n\n"),
+            plain.replace('\n', "\r\n"),
+            format!("x\n{plain}"),
+            format!("{plain}x"),
+            plain.repeat(2),
         ] {
             assert_eq!(signature(other.as_bytes()), None, "{other}");
         }

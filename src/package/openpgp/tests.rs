@@ -393,6 +393,33 @@ fn a_signature_over_what_it_brings_along_is_not_one_over_the_data() {
     assert!(!found.as_ref().is_ok_and(|found| found.iter().any(is_good)), "{found:?}");
 }
 
+/// GnuPG before 2.4.6 takes the line behind a packet without checksum and padding for more of it.
+#[test]
+fn an_armor_that_gpg_reads_otherwise_is_no_plain_one() {
+    let home = Home::new();
+    let users = ["o@example.org", "ou@example.org", "our@example.org"];
+    let lengths = users.map(|user| {
+        let ours = home.key(user, &[]);
+        let keyring = Keyring::open(home.path(), &ours, &[]).unwrap();
+        let armored = home.gpg(&["--local-user", user, "--digest-algo", "SHA512", "--armor", "--detach-sign"], b"data");
+        let armored = String::from_utf8(armored).unwrap();
+        let (found, quick, slow) = both_ways(&keyring, armored.as_bytes(), b"data");
+        assert_eq!((&found, quick), (&slow, true), "{armored}");
+        let begin = "-----BEGIN PGP SIGNATURE-----\n\n";
+        let (data, _) = armored.rsplit_once("\n=").unwrap();
+        for other in [
+            format!("{data}\n-----END PGP SIGNATURE-----\n"),
+            armored.replace(begin, &format!("{begin}xxx-----BEGIN PGP SIGNATURE-----\n    \n")),
+            armored.replace("==\n=", "=A\n="),
+        ] {
+            let (found, quick, slow) = both_ways(&keyring, other.as_bytes(), b"data");
+            assert_eq!((&found, quick), (&slow, other == armored), "{other}");
+        }
+        packet::dearmored(armored.as_bytes()).unwrap().len() % 3
+    });
+    assert!([0, 1, 2].iter().all(|length| lengths.contains(length)), "{lengths:?}");
+}
+
 #[test]
 fn a_clear_signed_text_is_the_same_both_ways() {
     let home = Home::new();
