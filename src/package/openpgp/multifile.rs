@@ -143,3 +143,23 @@ fn write_literal(mut to: impl Write, class: Class, mut data: impl Read) -> io::R
     to.write_all(&u32::try_from(piece.len()).map_err(io::Error::other)?.to_be_bytes())?;
     to.write_all(&piece)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// It says that it cannot open it, or ends, or says nothing; and each time it would be there for another name.
+    #[test]
+    fn a_gpg_that_does_not_read_the_message_is_not_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        for says in ["echo '[GNUPG:] FILE_ERROR 3 m'; exec sleep 60", "exit 2", "exec 1>&-; exec sleep 60"] {
+            let gpg = home.path().join("gpg");
+            std::fs::write(&gpg, format!("#!/bin/sh\nread name\necho '[GNUPG:] FILE_START 1 m'\n{says}\n")).unwrap();
+            std::fs::set_permissions(&gpg, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let mut gpg = Multifile::start(&gpg, home.path()).unwrap();
+            assert!(gpg.verify(b"signature", Class::Binary, &b"data"[..]).is_err(), "{says}");
+        }
+    }
+}
