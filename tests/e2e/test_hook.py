@@ -101,3 +101,34 @@ def test_doctor_knows_it_with_any_place_filled_in(lab):
         hook.write_text(text)
         found = {check["name"]: check["state"] for check in prefix.resign_json("doctor", check=None)["checks"]}
         assert found["hook"] == expected
+
+
+def test_doctor_knows_that_it_is_switched_off(lab):
+    """As the manual page has it, or by its mode; a second one that is on counts."""
+    prefix = small(lab)
+    hook = prefix.install_hook_with_place()
+    good = hook.read_text()
+
+    def hook_check():
+        answer = prefix.resign_json("doctor", check=None)
+        return next((check["state"], check["text"], check.get("fix", "")) for check in answer["checks"] if check["name"] == "hook")
+
+    top, *rest = good.splitlines(keepends=True)
+    for line in ("exit 0\n", "exit\n", "# for now\n\n  exit 0 # not here\n", "exit;\n"):
+        hook.write_text("".join([top, line, *rest]))
+        assert prefix.run(hook).text == ""
+        state, text, fix = hook_check()
+        assert state == "problem" and "is switched off" in text and "this version" not in text, text
+        assert line.strip().splitlines()[-1].strip() in fix, fix
+    hook.with_name("60-binpkg-resign").write_text(good)
+    hook.with_name("60-binpkg-resign").chmod(0o755)
+    state, text, _ = hook_check()
+    assert (state, "60-binpkg-resign is installed" in text) == ("ok", True), text
+    hook.with_name("60-binpkg-resign").unlink()
+    hook.write_text(good)
+    hook.chmod(0o644)
+    state, text, fix = hook_check()
+    assert state == "problem" and "is switched off" in text and fix.endswith(f"chmod +x {hook}"), text
+    hook.chmod(0o755)
+    hook.write_text("".join([top, "exitcode=0\n", *rest]))
+    assert hook_check()[:1] == ("warning",)

@@ -13,25 +13,44 @@ pub(super) fn hook(doctor: &mut Doctor, run: &Run<'_>) {
     let folder = run.settings.config_root().join("etc/portage/postsync.d");
     let mut found = Vec::new();
     hooks_below(&folder, 8, &mut found);
+    found.sort_by_key(|(path, text)| switched_off(path, text).is_some());
     let Some((path, text)) = found.into_iter().next() else {
         let text = format!("no hook below {}: emerge --sync will remove signed packages", folder.display());
         doctor.problem("hook", text, "install hooks/postsync.d/50-binpkg-resign there, executable");
         return;
     };
-    let mode = path.metadata().map_or(0, |facts| facts.permissions().mode());
     let shown = path.display();
-    if mode & 0o111 == 0 {
-        doctor.problem(
-            "hook",
-            format!("{shown} is not executable: Portage passes it over"),
-            &format!("chmod +x {shown}"),
-        );
-    } else if without_program(&text) != without_program(HOOK) {
+    if let Some(Off { how, on }) = switched_off(&path, &text) {
+        let text = format!("{shown} is switched off ({how}): emerge --sync will remove signed packages");
+        doctor.problem("hook", text, &format!("to switch it on again: {on}"));
+        return;
+    }
+    if without_program(&text) != without_program(HOOK) {
         doctor.warn("hook", format!("{shown} is not the hook of this version"), "compare it with the one shipped");
     } else {
         doctor.ok("hook", format!("{shown} is installed"));
     }
     hook_program(doctor, &path, &text);
+}
+
+/// How a hook is switched off, and how it is switched on again.
+struct Off {
+    how: &'static str,
+    on: String,
+}
+
+/// Portage passes over a hook that is not executable; and one whose first command ends it does nothing.
+fn switched_off(path: &Path, text: &str) -> Option<Off> {
+    let shown = path.display();
+    if !is_executable(path) {
+        return Some(Off { how: "it is not executable", on: format!("chmod +x {shown}") });
+    }
+    let first = text.lines().map(str::trim_start).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let ends = first.split([' ', '\t', ';', '#']).next() == Some("exit");
+    ends.then(|| Off {
+        how: "its first command is exit",
+        on: format!("take the line `{}` out of it", first.trim_end()),
+    })
 }
 
 /// Where programs are looked for under many crons.
