@@ -125,13 +125,17 @@ pub(super) fn survey(pkgdir: &Pkgdir) -> Result<Survey, Error> {
 }
 
 /// Who has signed a package, as it says.
-enum Maker {
+pub(super) enum Maker {
+    /// It is not signed.
     Nobody,
+    /// The holder of this key.
     Key(KeyHandle),
+    /// It is no container, or its signature names no key.
     Unclear,
 }
 
-fn maker(file: File, shown: &Path) -> Maker {
+/// Who has signed the package in `file`, as it says.
+pub(super) fn maker(file: File, shown: &Path) -> Maker {
     let Ok(container) = Container::open(file, shown) else { return Maker::Unclear };
     let key = container.manifest_bytes().ok().and_then(|manifest| maker_of(&manifest));
     match (key, container.has_signatures()) {

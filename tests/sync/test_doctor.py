@@ -59,6 +59,76 @@ def test_the_next_emerge(prefix):
     assert "processed" not in checks(prefix)
 
 
+def make_strangers(prefix, cpv, **words):
+    """A package that somebody else has signed; where it lies."""
+    stranger = prefix.session.new_key()
+    [path] = prefix.make(package(cpv, signer=f"{stranger.home} {stranger.fingerprint}", **words), index=False)
+    # emaint takes in only what the keyring trusts
+    prefix.resign("index")
+    return path
+
+
+def test_somebody_elses_packages(prefix):
+    """They are no problem that `apply` could help with; what helps is said, and does."""
+    path = make_strangers(prefix, "app-misc/theirs-1", RDEPEND="dev-util/strace")
+    publish(prefix)
+    prefix.run("sh", "-c", PULL.replace(" /var", f" {prefix.path}/var"))
+    found = checks(prefix, 1)
+    assert "removes 2 signed packages" in found["pending"][1], found
+    assert found["foreign"][0] == "warning" and "1 package signed by somebody else (app-misc/theirs-1" in found["foreign"][1], found
+    prefix.resign("apply")
+    found = checks(prefix)
+    assert found.keys() == {"foreign"}, found
+    assert "BINPKG_RESIGN_FOREIGN" in prefix.resign("doctor").out
+    prefix.variables["BINPKG_RESIGN_FOREIGN"] = "hold"
+    prefix.configure()
+    state, text = checks(prefix, 1)["pending"]
+    assert state == "problem" and "removes 1 signed package (app-misc/theirs-1" in text, text
+    prefix.resign("apply", check=1)
+    assert checks(prefix).keys() == {"held"}
+    prefix.emerge("--check-news")
+    assert not (prefix.pkgdir / path).exists() and list(prefix.held.glob(f"{path}.held*"))
+
+
+def test_somebody_elses_stale_packages(prefix):
+    """What Portage has left under its old name, and is not ours, no run of ours brings up to date."""
+    make_strangers(prefix, "dev-util/strace-6.7")
+    publish(prefix)
+    prefix.run("sh", "-c", PULL.replace(" /var", f" {prefix.path}/var"))
+    prefix.resign("apply")
+    assert checks(prefix) == {}
+    prefix.emerge("--check-news")
+    assert checks(prefix) == {}
+
+
+@pytest.mark.parametrize("net", ["auto", "yes"])
+def test_where_nothing_is_signed(prefix, net):
+    """No advice that cannot help: `apply` does nothing there, unless it is to keep the net."""
+    prefix.key = None
+    prefix.variables["BINPKG_RESIGN_NET"] = net
+    prefix.configure()
+    prefix.resign("apply")
+    publish(prefix)
+    prefix.run("sh", "-c", PULL.replace(" /var", f" {prefix.path}/var"))
+    found = checks(prefix)
+    state, text = found["pending"]
+    assert state == "warning" and "removes 2 signed packages" in text, text
+    said = prefix.resign("doctor").out
+    assert "first" not in said and ("RESIGN_NET" in said) == (net == "auto"), said
+    prefix.resign("apply")
+    assert checks(prefix) == found
+    prefix.emerge("--check-news")
+    assert sorted(path for path in DOOMED if not (prefix.pkgdir / path).exists()) == sorted(DOOMED)
+    found = checks(prefix)
+    assert found["processed"][0] == "warning" and "pending" not in found, found
+    said = prefix.resign("doctor").out
+    assert "apply --all" not in said and "brings" not in said, said
+    if net == "yes":
+        assert "removed 2 signed packages" in found["processed"][1], found
+        prefix.resign("apply", check=None)
+        assert lost(prefix) == []
+
+
 def test_unsigned_packages_do_not_count(prefix):
     """Portage updates those itself."""
     prefix.key, key = None, prefix.key

@@ -1,24 +1,30 @@
-//! Whether the key can sign, also without a terminal; how many packages each key has signed; whether this host's own
-//! Portage trusts ours.
+//! Whether the key can sign, also without a terminal, and how many packages each key has signed.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::Doctor;
+use super::{Doctor, remedy};
 use crate::commands::{Error, Run};
 use crate::package::openpgp::card::{ALL_TRIES, Card};
 use crate::package::openpgp::{Cause, Keyring, Owner, SignError, Signer, trust};
+use crate::pkgdir::Pkgdir;
 use crate::portage::fingerprint::Fingerprint;
 use crate::portage::settings::Signing;
 
 /// A key that expires within this time is warned of.
 pub(super) const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
-pub(super) fn keys_of(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing) -> Result<(), Error> {
+pub(super) fn keys_of(
+    doctor: &mut Doctor,
+    run: &Run<'_>,
+    signing: &Signing,
+    pkgdir: Option<&Pkgdir>,
+) -> Result<(), Error> {
     let keyring = match run.open_keyring(signing)? {
         Ok(keyring) => keyring,
         Err(error) => {
-            doctor.problem("key", error.to_string(), "see BINPKG_GPG_SIGNING_GPG_HOME and BINPKG_GPG_SIGNING_KEY");
+            let fix = remedy(&error, "see BINPKG_GPG_SIGNING_GPG_HOME and BINPKG_GPG_SIGNING_KEY");
+            doctor.problem("key", error.to_string(), fix);
             return Ok(());
         }
     };
@@ -43,16 +49,21 @@ pub(super) fn keys_of(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing) -> 
         None => doctor.ok("expiry", "the signing key does not expire within 30 days"),
     }
     if usable {
-        test_signatures(doctor, run, signing, &keyring)?;
+        let what = "whether the signing command works";
+        doctor.look("command", what, |doctor| test_signatures(doctor, run, signing, &keyring));
     }
-    signers(doctor, run, &keyring)?;
-    clients(doctor, run, &certificate.fingerprint)
+    if let Some(pkgdir) = pkgdir {
+        let what = "which keys have signed the packages";
+        doctor.look("signers", what, |doctor| signers(doctor, run, &keyring, pkgdir));
+    }
+    let what = "whether Portage trusts the key";
+    doctor.look("trust", what, |doctor| clients(doctor, run, &certificate.fingerprint));
+    Ok(())
 }
 
 /// How many packages which key has signed, by what they say themselves.
-fn signers(doctor: &mut Doctor, run: &Run<'_>, keyring: &Keyring) -> Result<(), Error> {
-    let Some(pkgdir) = run.pkgdir()? else { return Ok(()) };
-    for signers in run.signers_by(keyring, &pkgdir)? {
+fn signers(doctor: &mut Doctor, run: &Run<'_>, keyring: &Keyring, pkgdir: &Pkgdir) -> Result<(), Error> {
+    for signers in run.signers_by(keyring, pkgdir)? {
         match signers.owner {
             Owner::Configured | Owner::Other => doctor.ok("signers", signers.text()),
             Owner::Former => doctor.warn("signers", signers.text(), &signers.advice()),
