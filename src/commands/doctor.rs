@@ -1,5 +1,6 @@
 //! `doctor`: whether signing, keys, hook, PKGDIR and index are in order, and how to fix what is not.
 
+mod clients;
 mod keys;
 mod own;
 mod packages;

@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::{Doctor, remedy};
+use super::{Doctor, clients, remedy};
 use crate::commands::{Error, Run};
 use crate::package::openpgp::card::{ALL_TRIES, Card};
-use crate::package::openpgp::{Cause, Keyring, Owner, SignError, Signer, trust};
+use crate::package::openpgp::{Cause, Keyring, Owner, SignError, Signer};
 use crate::pkgdir::Pkgdir;
-use crate::portage::fingerprint::Fingerprint;
 use crate::portage::settings::Signing;
 
 /// A key that expires within this time is warned of.
@@ -57,7 +56,7 @@ pub(super) fn keys_of(
         doctor.look("signers", what, |doctor| signers(doctor, run, &keyring, pkgdir));
     }
     let what = "whether Portage trusts the key";
-    doctor.look("trust", what, |doctor| clients(doctor, run, &certificate.fingerprint));
+    doctor.look("trust", what, |doctor| clients::clients(doctor, run, signing, &certificate.fingerprint));
     Ok(())
 }
 
@@ -160,27 +159,6 @@ fn test_signatures(doctor: &mut Doctor, run: &Run<'_>, signing: &Signing, keyrin
                 "packages are held until it signs",
             );
         }
-    }
-    Ok(())
-}
-
-/// Whether the keyring that Portage verifies with trusts the key (`BINPKG_GPG_VERIFY_GPG_HOME`).
-fn clients(doctor: &mut Doctor, run: &Run<'_>, fingerprint: &Fingerprint) -> Result<(), Error> {
-    let home = run.settings.get("BINPKG_GPG_VERIFY_GPG_HOME")?.unwrap_or_default().to_owned();
-    let fix = format!(
-        "if this host installs its own packages: gpg --homedir {home} --import, then set the key's ownertrust to ultimate \
-         (getuto does it)"
-    );
-    match trust::trust_in(Path::new(&home), fingerprint) {
-        Ok(trust::Trust::Full) if trust::uses_keyboxd(Path::new(&home)) => doctor.warn(
-            "trust",
-            format!("{home} trusts the key, but keeps it in keyboxd, which Portage cannot use as nobody"),
-            "if this host installs its own packages: remove use-keyboxd from its common.conf, and import the key again",
-        ),
-        Ok(trust::Trust::Full) => doctor.ok("trust", format!("{home} trusts the key")),
-        Ok(trust::Trust::Less) => doctor.warn("trust", format!("{home} has the key, but does not trust it"), &fix),
-        Ok(trust::Trust::Absent) => doctor.warn("trust", format!("{home} does not have the key"), &fix),
-        Err(error) => doctor.warn("trust", error.to_string(), &fix),
     }
     Ok(())
 }
