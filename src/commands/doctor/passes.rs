@@ -35,10 +35,8 @@ pub(super) fn passes(doctor: &mut Doctor, run: &Run<'_>, pkgdir: &Pkgdir) -> Res
     let held = held_in_place(pkgdir)?;
     let pending = signed(run, pkgdir, Selection::Pending, &held)?;
     let mut left = signed(run, pkgdir, Selection::All, &held)?;
-    left.retain(|one| {
-        let is_pending = pending.iter().any(|waiting| waiting.work.path == one.work.path);
-        !one.work.copies.is_empty() && !is_pending
-    });
+    let waiting: HashSet<&PkgPath> = pending.iter().map(|one| &one.work.path).collect();
+    left.retain(|one| !one.work.copies.is_empty() && !waiting.contains(&one.work.path));
     // a setting that is wrong was told of
     let net = if run.settings.net().is_ok() { run.stale_net(pkgdir)? } else { None };
     let removed = net.map_or(0, |net| net.removed.len());
