@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -37,11 +37,14 @@ pub(super) struct Multifile {
     gpg: Child,
     names: ChildStdin,
     status: BufReader<ChildStdout>,
+    /// Where it finds what we have open. As /proc calls us: that may be the one of another namespace.
+    descriptors: PathBuf,
 }
 
 impl Multifile {
     /// Starts it in a private home.
     pub(super) fn start(program: &Path, home: &Path) -> io::Result<Multifile> {
+        let descriptors = Path::new("/proc").join(std::fs::read_link("/proc/self")?).join("fd");
         let mut command = Command::new(program);
         command.arg("--homedir").arg(home);
         // what gpgme says for `super::context`
@@ -50,7 +53,7 @@ impl Multifile {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut gpg = crate::children::start(&mut command)?;
         match (gpg.stdin.take(), gpg.stdout.take()) {
-            (Some(names), Some(status)) => Ok(Multifile { gpg, names, status: BufReader::new(status) }),
+            (Some(names), Some(status)) => Ok(Multifile { gpg, names, status: BufReader::new(status), descriptors }),
             _ => Err(io::Error::other("gpg has no pipes")),
         }
     }
@@ -66,9 +69,13 @@ impl Multifile {
         let (first, rest) = signature.split_at(signature.len().min(FIRST));
         message.write_all(first)?;
         // a name that is gone when we are: gpg would wait for ever for somebody to write to a named pipe
-        writeln!(self.names, "/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd())?;
+        let name = format!("{}/{}\n", self.descriptors.display(), reader.as_raw_fd());
+        self.names.write_all(name.as_bytes())?;
         self.wait_until_taken_up()?;
         let mut lines = vec![self.status_line()?];
+        if !lines.iter().all(|line| line.starts_with("FILE_START ")) {
+            return Err(io::Error::other("gpg does not announce the message"));
+        }
         self.wait_until_read(&reader)?;
         // if gpg ends, nobody reads any more, and writing fails
         drop(reader);
