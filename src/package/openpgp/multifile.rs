@@ -165,7 +165,13 @@ mod tests {
             let gpg = home.path().join("gpg");
             std::fs::write(&gpg, format!("#!/bin/sh\nread name\necho '[GNUPG:] FILE_START 1 m'\n{says}\n")).unwrap();
             std::fs::set_permissions(&gpg, std::fs::Permissions::from_mode(0o755)).unwrap();
-            let mut gpg = Multifile::start(&gpg, home.path()).unwrap();
+            let mut gpg = loop {
+                match Multifile::start(&gpg, home.path()) {
+                    // another test has just forked, and has it open for writing
+                    Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {}
+                    started => break started.unwrap(),
+                }
+            };
             assert!(gpg.verify(b"signature", Class::Binary, &b"data"[..]).is_err(), "{says}");
         }
     }

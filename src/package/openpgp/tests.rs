@@ -397,11 +397,14 @@ fn a_signature_over_what_it_brings_along_is_not_one_over_the_data() {
 #[test]
 fn an_armor_that_gpg_reads_otherwise_is_no_plain_one() {
     let home = Home::new();
-    let users = ["o@example.org", "ou@example.org", "our@example.org"];
-    let lengths = users.map(|user| {
+    // their names make the packet longer
+    for (user, rest) in [("o@example.org", 2), ("ou@example.org", 0), ("our@example.org", 1)] {
         let ours = home.key(user, &[]);
         let keyring = Keyring::open(home.path(), &ours, &[]).unwrap();
-        let armored = home.gpg(&["--local-user", user, "--digest-algo", "SHA512", "--armor", "--detach-sign"], b"data");
+        let sign = || home.gpg(&["--local-user", user, "--digest-algo", "SHA512", "--armor", "--detach-sign"], b"data");
+        // some signatures are a byte shorter
+        let mut signed = std::iter::repeat_with(sign);
+        let armored = signed.find(|armored| packet::dearmored(armored).unwrap().len() % 3 == rest).unwrap();
         let armored = String::from_utf8(armored).unwrap();
         let (found, quick, slow) = both_ways(&keyring, armored.as_bytes(), b"data");
         assert_eq!((&found, quick), (&slow, true), "{armored}");
@@ -415,9 +418,7 @@ fn an_armor_that_gpg_reads_otherwise_is_no_plain_one() {
             let (found, quick, slow) = both_ways(&keyring, other.as_bytes(), b"data");
             assert_eq!((&found, quick), (&slow, other == armored), "{other}");
         }
-        packet::dearmored(armored.as_bytes()).unwrap().len() % 3
-    });
-    assert!([0, 1, 2].iter().all(|length| lengths.contains(length)), "{lengths:?}");
+    }
 }
 
 #[test]
