@@ -110,9 +110,9 @@ src_install() {
 
 pkg_preinst() {
 	# a hook that was switched off by chmod -x has the bytes of the new one, and is no case for config protection
-	local hook=etc/portage/postsync.d/50-${PN}
-	if [[ -e ${EROOT}/${hook} && ! -x ${EROOT}/${hook} ]]; then
-		chmod -x "${ED}/${hook}" || die
+	local path=etc/portage/postsync.d/50-${PN}
+	if [[ -e ${EROOT}/${path} && ! -x ${EROOT}/${path} ]]; then
+		chmod -x "${ED}/${path}" || die
 	fi
 }
 
