@@ -16,6 +16,7 @@ from .homes import PASSPHRASE, Home, ring
 from .scene import Scene
 from .table import FOREIGN, HELD, RESIGNED
 
+FULL = bool(os.environ.get("BINPKG_RESIGN_FULL"))
 KINDS = ("ours", "stranger", "unsigned")
 # longer than GnuPG 2.5 waits for a daemon of its that does not start (8 s; 5 before)
 LIMIT = 12
@@ -98,7 +99,7 @@ def test_a_stopped_agent(scene):
         assert time.monotonic() - began < IN_TIME
         checked(scene, answer, HELD, "BINPKG_RESIGN_TIMEOUT")
         assert answer.records["stranger"]["outcome"] == FOREIGN
-        for words in (["verify"], ["doctor"], ["apply", "--pretend"]):
+        for words in (["verify"], ["doctor"], ["apply", "--pretend"])[: 3 if FULL else 1]:
             began = time.monotonic()
             scene.prefix.resign(*words, check=None)
             assert time.monotonic() - began < IN_TIME, words
