@@ -258,7 +258,9 @@ impl Rounds<'_> {
             // it was told of, and can be told of only once
             return self.account.has_told(path.as_str());
         };
-        there.is_none() || self.passed_over.get(path) == Some(&there) || self.store.is_held_as_it_is(path)
+        // what an earlier run has held and this one could not settle lies there, within reach, and nobody was told
+        let is_held = || self.account.has_told(path.as_str()) && self.store.is_held_as_it_is(path);
+        there.is_none() || self.passed_over.get(path) == Some(&there) || is_held()
     }
 
     /// What is still not done after so many rounds, or when a signal came, is kept safe.

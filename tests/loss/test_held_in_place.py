@@ -2,11 +2,13 @@
 
 import shutil
 
+import pytest
+
 from tests.lab import files_of
-from tests.lab.moment import sign_with
+from tests.lab.moment import sign_with, while_signing
 from tests.lab.promise import Builds, assert_promised, held_files, run_to_its_end
 
-from .scene import both_layouts, five
+from .scene import both_layouts, five, where
 
 
 @both_layouts
@@ -48,4 +50,17 @@ def test_an_update_comes_for_one_that_was_held_by_hand(lab, layout):
     prefix.updates("2Q-2024", "move dev-util/ltrace dev-debug/ltrace")
     ended = run_to_its_end(prefix, "apply")
     assert ended.status == 1, ended.result
+    assert_promised(prefix, builds, ended)
+
+
+@both_layouts
+@pytest.mark.parametrize("times", [1, 10_000], ids=["once", "whenever"])
+def test_touched_while_it_is_signed_at_last(lab, layout, times):
+    """Held, in its place, and touched in the next run: signed in another round, or told of as still within reach."""
+    prefix = five(lab, layout)
+    builds = Builds(prefix)
+    sign_with(prefix, "/bin/false")
+    prefix.resign("apply", check=1)
+    while_signing(prefix, f"sleep 0.02; touch {prefix.pkgdir / where(layout, 'three')}", times=times)
+    ended = run_to_its_end(prefix, "apply", timeout=90)
     assert_promised(prefix, builds, ended)
