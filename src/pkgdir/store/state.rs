@@ -16,8 +16,6 @@ const HELD: &str = "held";
 const STAGED: &str = "staged";
 /// How many folders that are not ours are moved aside, at the most, in one run and in all.
 const ASIDE_LIMIT: usize = 100;
-/// How often a folder is made that then is not ours: by somebody who is faster, or by a filesystem that knows of no owners.
-const MAKING_LIMIT: usize = 3;
 
 /// Our folder, open.
 #[derive(Debug)]
@@ -41,21 +39,18 @@ impl State {
     /// Opens it, and makes it where it is not there. One that is not ours and has something in it is moved aside, never removed.
     pub(super) fn open(pkgdir: &Pkgdir) -> Result<State, PkgdirError> {
         let path = pkgdir.path().join(STATE_FOLDER);
-        let mut made = 0;
         for number in 0..ASIDE_LIMIT {
             match open_ours(&pkgdir.folder, STATE_FOLDER)? {
                 Found::Ours(folder) => return Ok(State { folder }),
-                Found::Nothing if made == MAKING_LIMIT => break,
                 Found::Nothing => match pkgdir.folder.make_folder(STATE_FOLDER, Mode::RWXU) {
                     Err(PkgdirError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-                    done => {
-                        done?;
-                        made += 1;
-                    }
+                    made => made?,
                 },
-                // there is nothing in it
+                // there is nothing in it; where a filesystem gives all folders another owner or mode, so it is each time
                 Found::NotOurs if pkgdir.folder.remove_folder(STATE_FOLDER).is_ok() => {
-                    log::error!("{} {NOT_OURS}; it was empty, and was removed", path.display());
+                    if number == 0 {
+                        log::error!("{} {NOT_OURS}; it was empty, and was removed", path.display());
+                    }
                 }
                 Found::NotOurs => {
                     let aside = format!("{STATE_FOLDER}.not-ours.{}", number + 1);
